@@ -1,0 +1,61 @@
+# The verbs of this repository. Each target sets up what it needs: Python >= 3.11 and the package
+# registries are all that is expected of the machine.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+export PYTHONUTF8 := 1
+
+.PHONY: help setup demo test vectors check format bench soak lock clean
+help:
+	@echo "make demo     a whole Nym network on loopback, and a download through it"
+	@echo "make test     the test suite (minutes)"
+	@echo "make vectors  known answers of the reference implementation (VECTORS_DIR=... for another set)"
+	@echo "make check    format, lint, types, imports, tests: what CI runs"
+	@echo "make bench    benchmarks, as ratios measured in the same run"
+	@echo "make soak     long transfers under faults"
+	@echo "make format   rewrite the code as the formatter wants it"
+	@echo "make lock     refresh the lock file from pyproject.toml"
+
+setup: $(READY)
+$(READY): pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/nymgate demo
+
+test: $(READY)
+	$(BIN)/python -m pytest -m "not soak" --ignore=tests/interop
+
+vectors: $(READY)
+	$(BIN)/python -m pytest -m vectors -p no:randomly -q
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -m "not soak"
+	$(BIN)/python -m coverage report --include="mixnet/nym_sphinx/*" --fail-under=100
+	$(BIN)/python -m coverage report --skip-covered
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)
+	$(BIN)/python -m bench
+
+soak: $(READY)
+	$(BIN)/python -m pytest -m soak -s -p no:randomly --timeout=1800
+
+lock: $(READY)
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-annotate --no-header -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
