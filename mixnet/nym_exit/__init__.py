@@ -1,1 +1,1 @@
-"""Placeholder docstring, replaced by the package."""
+"""Byte streams through a Nym network requester (docs/protocol/05)."""
