@@ -110,7 +110,7 @@ def sets_needed(length: int, space: int) -> int:
 
 
 def layout(length: int, space: int) -> tuple[int, int]:
-    """Fragments that ``length`` bytes with the padding marker take, and the bytes left over (docs/protocol/02 §5.3)."""
+    """Fragments for ``length`` bytes, the padding marker included, and the bytes left over in them."""
     unlinked = _unlinked_bytes(space)
     sets = sets_needed(length, space)
     if sets == 1:
