@@ -1,1 +1,21 @@
-"""Placeholder docstring, replaced by the package."""
+"""nymgate: a SOCKS proxy that sends what applications say through the Nym mixnet.
+
+A room per idea (docs of each in its module):
+
+* ``config``, ``config_layers``, ``config_docs``, ``networks``, ``units``: what can be set, and where a value
+  came from;
+* ``socks5``, ``handshake``, ``server``: the listener, from the first byte to the relay of a stream;
+* ``upstream``, ``mixnet_upstream``: what the listener asks for a stream, and the mixnet's answer to that;
+* ``wiring``, ``daemon``, ``sleep``, ``exits``: one running proxy, put together from a configuration;
+* ``logs``, ``sensitive``: what is said about all this, and what never is;
+* ``cli``: the commands.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("nymgate")
+except PackageNotFoundError:  # a source tree on the import path that nobody installed
+    __version__ = "0+unknown"
+
+__all__ = ["__version__"]

@@ -1,0 +1,90 @@
+"""What the listener asks of a protocol that applications speak to it: the seam between bytes and streams.
+
+A handshake is a sans-IO machine. The server feeds it what arrives and does what the returned actions say, in
+order:
+
+* :class:`Answer`: write these bytes;
+* :class:`Connect`: open a stream to this target; the outcome comes back by ``succeeded()`` or
+  ``failed(reply)``;
+* :class:`Refuse`: write these bytes (may be none) and hang up; the code says why, for the log.
+
+After :class:`Connect` the machine takes no more bytes: whatever else arrived is the application's, see
+``rest``.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from nymgate.errors import Reply
+
+MAX_HOST_CHARACTERS: Final = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an application wants to go. Its text is scrubbed, or it would end up in logs and exceptions."""
+
+    host: str = field(repr=False)  # a name, or an IPv4 or IPv6 literal without brackets
+    port: int = field(repr=False)
+
+    def __str__(self) -> str:
+        return "<destination>"
+
+    def reveal(self) -> str:
+        """``host:port`` for a log in which destinations were asked for."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Write these bytes and go on."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """The application said where it wants to go."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Write these bytes and hang up."""
+
+    data: bytes
+    code: str
+    reason: str
+
+
+Action = Answer | Connect | Refuse
+
+
+class Handshake(Protocol):
+    """One connection's talk before its stream is up."""
+
+    rest: bytes
+    """Bytes that came after the request: the first of the stream."""
+
+    def feed(self, data: bytes) -> list[Action]:
+        """Take bytes, in pieces of any size. After Connect or Refuse nothing more is fed."""
+
+    def succeeded(self) -> bytes:
+        """What tells the application that its stream is up."""
+
+    def failed(self, reply: Reply) -> bytes:
+        """What tells the application that there will be no stream, and why."""
+
+
+def bad_host(host: str) -> str | None:
+    """What is wrong with a host that an application sent, or None. The rest is the exit's business."""
+    if not host:
+        return "empty"
+    if len(host) > MAX_HOST_CHARACTERS:
+        return "too long"
+    # Blanks and control characters are in no name, and would let a name forge lines of a log or an HTTP
+    # header.
+    if any(not character.isprintable() or character in ' "\\/@[]' for character in host):
+        return "characters that no host name has"
+    return None

@@ -1,0 +1,151 @@
+"""Which network: the well-known ones by name, any other by a file.
+
+``network = "mainnet" | "sandbox" | "localnet" | path``. A path names either a TOML file of ours::
+
+    name = "testbed"
+    nym_api = ["http://10.0.0.5:8080/api/"]
+
+or one of upstream's ``.env`` files, of which ``NETWORK_NAME``, ``NYM_API`` and ``NYM_APIS`` are read.
+``localnet`` is the file that ``nymgate localnet up`` leaves in the data folder while it runs.
+"""
+
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from nymgate.errors import NetworkFileError
+
+NETWORK_FILE_MAX_BYTES: Final = 1 << 20
+LOCALNET_FILE_NAME: Final = "localnet.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network by name, and where its nym-api answers (base URLs, tried in this order)."""
+
+    name: str
+    nym_api: tuple[str, ...]
+
+
+# From upstream's network defaults (envs/*.env, common/network-defaults). Entries that only work with domain
+# fronting are left out: this client does not front.
+KNOWN_NETWORKS: Final = {
+    "mainnet": Network(
+        "mainnet", ("https://validator.nymtech.net/api/", "https://cdn1.media-platform.net/api/")
+    ),
+    "sandbox": Network("sandbox", ("https://sandbox-nym-api1.nymtech.net/api/",)),
+}
+
+
+def resolve_network(name: str, data_dir: Path) -> Network:
+    """The network that ``network = name`` means. NetworkFileError says what is wrong with its file."""
+    if name in KNOWN_NETWORKS:
+        return KNOWN_NETWORKS[name]
+    if name == "localnet":
+        path = data_dir / LOCALNET_FILE_NAME
+        if not path.exists():
+            raise NetworkFileError(
+                f'network = "localnet", but no local network has left its file at {path}.',
+                "Start one with `nymgate localnet up` and keep it running.",
+            )
+        return read_network_file(path)
+    return read_network_file(Path(name).expanduser())
+
+
+def read_network_file(path: Path) -> Network:
+    """Read a network file, TOML or upstream's .env by its suffix."""
+    try:
+        if path.stat().st_size > NETWORK_FILE_MAX_BYTES:
+            raise NetworkFileError(f"The network file {path} is larger than 1 MiB.", "Give the right file.")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise NetworkFileError(
+            f"The network file {path} cannot be read: {error.strerror}.",
+            "Set `network` to mainnet, sandbox, localnet or the path of an existing file.",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise NetworkFileError(
+            f"The network file {path} is not text in UTF-8.", "Give the right file."
+        ) from error
+    if path.suffix == ".env" or path.name.startswith(".env"):
+        return parse_env_network(text, str(path))
+    return parse_toml_network(text, str(path))
+
+
+def parse_toml_network(text: str, where: str) -> Network:
+    """A network from our TOML form; ``where`` is only for error messages."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise NetworkFileError(f"{where} is not TOML: {error}.", "Correct that line.") from error
+    for key in table:
+        if key not in ("name", "nym_api"):
+            raise NetworkFileError(
+                f"{where}: unknown key {key!r}.", "A network file has `name` and `nym_api`."
+            )
+    name, urls = table.get("name", Path(where).stem), table.get("nym_api")
+    if not isinstance(name, str) or not name:
+        raise NetworkFileError(f"{where}: `name` is {name!r}.", "It has to be a text.")
+    if isinstance(urls, str):
+        urls = [urls]
+    if not isinstance(urls, list) or not urls:
+        raise NetworkFileError(f"{where}: `nym_api` is {urls!r}.", "It has to be a list of at least one URL.")
+    return Network(name, tuple(_checked_url(url, where, "nym_api") for url in urls))
+
+
+def parse_env_network(text: str, where: str) -> Network:
+    """A network from upstream's ``KEY=value`` lines."""
+    values: dict[str, str] = {}
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = raw.strip().removeprefix("export ")
+        if not line or line.startswith("#"):
+            continue
+        key, separator, value = line.partition("=")
+        if not separator:
+            raise NetworkFileError(f"{where}, line {number}: no `=`.", "Lines of a .env file read KEY=value.")
+        value = value.strip()
+        if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
+        values[key.strip()] = value
+    urls = [values["NYM_API"]] if values.get("NYM_API") else []
+    if values.get("NYM_APIS"):
+        urls += [url for url in _direct_urls(values["NYM_APIS"], where) if url not in urls]
+    if not urls:
+        raise NetworkFileError(
+            f"{where}: neither NYM_API nor NYM_APIS is set.", "Add the URL of the nym-api."
+        )
+    name = values.get("NETWORK_NAME") or Path(where).stem
+    return Network(name, tuple(_checked_url(url, where, "NYM_API") for url in urls))
+
+
+def _direct_urls(text: str, where: str) -> list[str]:
+    try:
+        entries = json.loads(text)
+        return [entry["url"] for entry in entries if not entry.get("front_hosts")]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise NetworkFileError(
+            f"{where}: NYM_APIS is not a JSON list of objects with a `url`.", "Correct it or leave it out."
+        ) from error
+
+
+def checked_url(url: object) -> str:
+    """An http(s) URL with a host, ending in a slash so that paths can follow. ValueError otherwise."""
+    if not isinstance(url, str):
+        raise ValueError("not a text")
+    parts = urlsplit(url)  # ValueError on junk such as an open bracket
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("not an http or https URL")
+    _ = parts.port  # ValueError when out of range
+    return url if url.endswith("/") else url + "/"
+
+
+def _checked_url(url: object, where: str, key: str) -> str:
+    try:
+        return checked_url(url)
+    except ValueError:
+        raise NetworkFileError(
+            f"{where}: {key} has {url!r}.", "It has to be an http or https URL such as https://host/api/."
+        ) from None

@@ -1,0 +1,222 @@
+"""SOCKS5 (RFC 1928) as an application speaks it to us: a sans-IO machine, its state table, and friendly
+diagnosis.
+
+Only CONNECT without authentication; user name and password (RFC 1929) are accepted as an offer beside
+"none", never asked for. Names are not resolved: they travel to the exit as they are.
+
+The table :data:`TRANSITIONS` is all there is to the order of things; ``_scan_*`` turn bytes into its events.
+"""
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from enum import Enum, IntEnum, auto
+from typing import Final
+
+from nymgate.errors import Reply
+from nymgate.handshake import Action, Answer, Connect, Refuse, Target, bad_host
+
+VERSION: Final = 5
+NO_AUTHENTICATION: Final = 0x00
+NO_ACCEPTABLE_METHOD: Final = 0xFF
+COMMAND_CONNECT: Final = 1
+ADDRESS_IPV4, ADDRESS_DOMAIN, ADDRESS_IPV6 = 1, 3, 4
+_ADDRESS_BYTES: Final = {ADDRESS_IPV4: 4, ADDRESS_IPV6: 16}
+_BOUND_ADDRESS: Final = bytes((0, ADDRESS_IPV4)) + bytes(
+    6
+)  # reserved, 0.0.0.0:0: the exit does not tell where it is
+_SUCCESS: Final = bytes((VERSION, Reply.SUCCEEDED)) + _BOUND_ADDRESS
+
+
+class State(Enum):
+    """How far a connection has come."""
+
+    GREETING = auto()
+    REQUEST = auto()
+    CONNECTING = auto()
+    CONNECTED = auto()
+    REFUSED = auto()
+
+
+class Event(Enum):
+    """What the bytes, or the upstream, brought."""
+
+    METHODS = auto()
+    NO_METHOD = auto()
+    FOREIGN = auto()
+    CONNECT = auto()
+    BAD_REQUEST = auto()
+    SUCCEEDED = auto()
+    FAILED = auto()
+
+
+TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
+    (State.GREETING, Event.METHODS): State.REQUEST,
+    (State.GREETING, Event.NO_METHOD): State.REFUSED,
+    (State.GREETING, Event.FOREIGN): State.REFUSED,
+    (State.REQUEST, Event.CONNECT): State.CONNECTING,
+    (State.REQUEST, Event.BAD_REQUEST): State.REFUSED,
+    (State.CONNECTING, Event.SUCCEEDED): State.CONNECTED,
+    (State.CONNECTING, Event.FAILED): State.REFUSED,
+}
+
+
+class Foreign(IntEnum):
+    """First bytes that mean another protocol."""
+
+    TLS_HANDSHAKE = 0x16
+    SOCKS4 = 0x04
+
+
+_HTTP_METHOD_LETTERS: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_HTTP_ADVICE: Final = (
+    b"This port speaks SOCKS5 only. Set it as SOCKS host (version 5) of the application, "
+    b"with names resolved by the proxy: curl --socks5-hostname, ALL_PROXY=socks5h://...\n"
+)
+_HTTP_HEAD: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+)
+_HTTP_ANSWER: Final = _HTTP_HEAD % len(_HTTP_ADVICE) + _HTTP_ADVICE
+_SOCKS4_REJECTED: Final = bytes((0x00, 0x5B)) + bytes(6)
+# A fatal alert, protocol_version, as a TLS client expects it from a server that cannot serve it
+# (RFC 8446 §6).
+_TLS_ALERT: Final = bytes((0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x46))
+
+
+def diagnose(first: int) -> Refuse:
+    """What to say to bytes that do not start with 5."""
+    if first == Foreign.SOCKS4:
+        return Refuse(_SOCKS4_REJECTED, "E_SOCKS4", "this is SOCKS4; only SOCKS5 is spoken here")
+    if first == Foreign.TLS_HANDSHAKE:
+        return Refuse(
+            _TLS_ALERT, "E_TLS", "this is TLS; the port is for a SOCKS5 proxy setting, not for https://"
+        )
+    if first in _HTTP_METHOD_LETTERS:
+        return Refuse(_HTTP_ANSWER, "E_HTTP", "this is HTTP; the port is for a SOCKS5 proxy setting")
+    return Refuse(b"", "E_NOT_SOCKS", "this is not SOCKS5")
+
+
+def reply(code: int) -> bytes:
+    """A full reply, ten bytes (docs/protocol/05 §7.1: the reference's two-byte one is not conforming)."""
+    return bytes((VERSION, code)) + _BOUND_ADDRESS
+
+
+class Socks5Handshake:
+    """The machine of one connection; see ``handshake.Handshake`` for the contract."""
+
+    __slots__ = ("_buffer", "rest", "state")
+
+    def __init__(self) -> None:
+        self.state = State.GREETING
+        self.rest = b""
+        self._buffer = b""
+
+    def feed(self, data: bytes) -> list[Action]:
+        """Take bytes, in pieces of any size."""
+        self._buffer = self._buffer + data if self._buffer else data
+        actions: list[Action] = []
+        while (scan := _SCANNERS.get(self.state)) is not None:
+            found = scan(self._buffer)
+            if found is None:
+                break
+            event, used, action = found
+            self._move(event)
+            self._buffer = self._buffer[used:]
+            actions.append(action)
+        if self.state is State.CONNECTING:
+            self.rest, self._buffer = self._buffer, b""
+        elif self.state is State.REFUSED:
+            self._buffer = b""
+        return actions
+
+    def succeeded(self) -> bytes:
+        """The reply that starts the stream."""
+        self._move(Event.SUCCEEDED)
+        return _SUCCESS
+
+    def failed(self, reply_code: Reply) -> bytes:
+        """The reply that says why there is no stream."""
+        self._move(Event.FAILED)
+        return reply(reply_code)
+
+    def _move(self, event: Event) -> None:
+        self.state = TRANSITIONS[self.state, event]
+
+
+# What a scanner finds: the event, the bytes it took, what to do. None: more bytes are needed.
+_Found = tuple[Event, int, Action]
+
+
+def _scan_greeting(data: bytes) -> _Found | None:
+    """VER NMETHODS METHODS…"""
+    if not data:
+        return None
+    if data[0] != VERSION:
+        return Event.FOREIGN, len(data), diagnose(data[0])
+    if len(data) < 2 or len(data) < 2 + data[1]:
+        return None
+    end = 2 + data[1]
+    if NO_AUTHENTICATION in data[2:end]:
+        return Event.METHODS, end, _NO_AUTHENTICATION_CHOSEN
+    refusal = bytes((VERSION, NO_ACCEPTABLE_METHOD))
+    return (
+        Event.NO_METHOD,
+        end,
+        Refuse(refusal, "E_SOCKS_METHOD", "the application insists on authentication"),
+    )
+
+
+def _scan_request(data: bytes) -> _Found | None:
+    """VER CMD RSV ATYP ADDRESS PORT, refused as soon as a byte says so."""
+    if not data:
+        return None
+    if data[0] != VERSION:
+        return _bad(Reply.GENERAL_FAILURE, "E_NOT_SOCKS", "the request does not start with version 5")
+    if len(data) < 4:
+        return None
+    kind = data[3]
+    if kind == ADDRESS_DOMAIN:
+        if len(data) < 5:
+            return None
+        start, length = 5, data[4]
+    elif kind in _ADDRESS_BYTES:
+        start, length = 4, _ADDRESS_BYTES[kind]
+    else:
+        return _bad(Reply.ADDRESS_TYPE_NOT_SUPPORTED, "E_SOCKS_ADDRESS", "unknown address type")
+    end = start + length + 2
+    if len(data) < end:
+        return None
+    if data[1] != COMMAND_CONNECT:
+        return _bad(Reply.COMMAND_NOT_SUPPORTED, "E_SOCKS_COMMAND", _COMMANDS.get(data[1], "unknown command"))
+    host, port = _host(kind, data[start : end - 2]), int.from_bytes(data[end - 2 : end], "big")
+    if host is None or port == 0:
+        return _bad(Reply.GENERAL_FAILURE, "E_BAD_TARGET", "not a host and port that can be connected to")
+    return Event.CONNECT, end, Connect(Target(host, port))
+
+
+def _host(kind: int, raw: bytes) -> str | None:
+    if kind == ADDRESS_IPV4:
+        return f"{raw[0]}.{raw[1]}.{raw[2]}.{raw[3]}"
+    if kind == ADDRESS_IPV6:
+        return str(ipaddress.IPv6Address(raw))
+    try:
+        host = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]  # some applications send a URL's host as it stands there
+    return None if bad_host(host) else host
+
+
+def _bad(code: Reply, name: str, reason: str) -> _Found:
+    return Event.BAD_REQUEST, 0, Refuse(reply(code), name, reason)
+
+
+_NO_AUTHENTICATION_CHOSEN: Final = Answer(bytes((VERSION, NO_AUTHENTICATION)))
+_COMMANDS: Final = {
+    2: "BIND is not supported",
+    3: "UDP ASSOCIATE is not supported: the exit carries TCP only",
+}
+_SCANNERS: Final[Mapping[State, Callable[[bytes], _Found | None]]] = {
+    State.GREETING: _scan_greeting,
+    State.REQUEST: _scan_request,
+}

@@ -1,0 +1,62 @@
+"""What the listener wants from whatever carries streams: open one, write to it, be called with what comes
+back.
+
+The only implementation of the product is the mixnet (``mixnet_upstream``). Tests and benchmarks bring null
+and echo ones. There is none, and must never be one, that connects to a destination from this machine.
+"""
+
+from typing import Protocol
+
+from nymgate.handshake import Target
+
+
+class Consumer(Protocol):
+    """The application's side of a stream, called by the upstream on the event loop."""
+
+    def stream_data(self, data: bytes) -> None:
+        """Bytes for the application, in order."""
+
+    def stream_eof(self) -> None:
+        """The destination sends nothing more."""
+
+    def stream_failed(self, error: Exception) -> None:
+        """The stream is over before its time. Nothing is called after this."""
+
+    def stream_paused(self) -> None:
+        """Take nothing more from the application for now."""
+
+    def stream_resumed(self) -> None:
+        """Go on taking from the application."""
+
+
+class Stream(Protocol):
+    """An open stream, used by the application's side on the event loop."""
+
+    def start(self, consumer: Consumer) -> None:
+        """From now on call ``consumer``; what arrived before is handed over at once."""
+
+    def write(self, data: bytes) -> None:
+        """Send; always takes all of it. ``stream_paused`` asks for a rest."""
+
+    def write_eof(self) -> None:
+        """The application sends nothing more."""
+
+    def pause(self) -> None:
+        """Call ``stream_data`` no more until ``resume``."""
+
+    def resume(self) -> None:
+        """Undo ``pause``."""
+
+    def close(self) -> None:
+        """Both directions have ended, or the application is gone. Nothing is called after this."""
+
+
+class Upstream(Protocol):
+    """Opens streams."""
+
+    async def open(self, target: Target) -> Stream:
+        """A stream to the target, connected (or, with early success, on its way).
+
+        Raises an error with ``socks_reply``, ``code`` and ``layer`` (``errors.StreamRefused`` or one of
+        ``nym_exit``'s) within bounded time.
+        """
