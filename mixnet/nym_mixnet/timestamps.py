@@ -48,6 +48,14 @@ def parse_spaced(text: str) -> int:
     return _nanoseconds(match)
 
 
+def time_or_epoch(text: str) -> int:
+    """Like `parse_spaced`, but what cannot be read is 1970: so the reference takes it, without an error."""
+    try:
+        return parse_spaced(text)
+    except (ValueError, OverflowError):
+        return 0
+
+
 def _date_and_fraction(moment: int) -> tuple[datetime, str]:
     seconds, fraction = divmod(moment, NANOSECONDS)
     return _EPOCH + timedelta(seconds=seconds), f"{fraction:09}".rstrip("0")

@@ -228,11 +228,14 @@ def rewarded_set_json(rewarded: RewardedSet) -> dict[str, object]:
     return {"epoch_id": rewarded.epoch_id, **ids}
 
 
-def _read_addresses(fields: Fields, name: str) -> tuple[str, ...]:
+def read_ip_addresses(fields: Fields, name: str) -> tuple[str, ...]:
+    """A list of IP addresses, in their usual spelling and without zones."""
     addresses = []
     for index, value in enumerate(fields.items(name)):
         try:
-            addresses.append(str(ip_address(value if isinstance(value, str) else "")))
+            if not isinstance(value, str) or "%" in value:
+                raise ValueError
+            addresses.append(str(ip_address(value)))
         except ValueError:
             raise JsonFaultError(f"{fields.at(name)}[{index}]", "an IP address expected") from None
     return tuple(addresses)
@@ -257,7 +260,7 @@ def _read_node(fields: Fields) -> RoutingNode:
 
 def _read_entry(fields: Fields) -> EntryDetails:
     return EntryDetails(
-        ip_addresses=_read_addresses(fields, "ip_addresses"),
+        ip_addresses=read_ip_addresses(fields, "ip_addresses"),
         ws_port=fields.u16("clients_ws_port"),
         hostname=fields.optional_text("hostname"),
         wss_port=fields.optional_u16("clients_wss_port"),
