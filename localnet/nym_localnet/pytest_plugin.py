@@ -1,0 +1,1 @@
+"""Pytest plugin: fixtures that bring a whole Nym network up on loopback."""

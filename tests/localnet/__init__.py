@@ -1,0 +1,1 @@
+"""The test network: its nodes one by one, and whole."""
