@@ -1,8 +1,10 @@
-"""What the listener costs: SOCKS5 CONNECTs and relayed bytes per CPU-second, with an upstream that does nothing.
+"""What the listener costs: SOCKS5 CONNECTs and relayed bytes per CPU-second, with an upstream that does
+nothing.
 
-The proxy runs in a process of its own, so that its CPU time is its own. Beside it, in the same run and under the
-same load, stands the yardstick: the least that answers SOCKS5 on ``asyncio.Protocol``, without time-outs, limits,
-replies to errors or back-pressure. Both echo. Read the ratio; absolute figures depend on the machine.
+The proxy runs in a process of its own, so that its CPU time is its own. Beside it, in the same run and under
+the same load, stands the yardstick: the least that answers SOCKS5 on ``asyncio.Protocol``, without
+time-outs, limits, replies to errors or back-pressure. Both echo. Read the ratio; absolute figures depend on
+the machine.
 
     python bench/bench_socks.py [connections] [megabytes]
 """
@@ -17,7 +19,6 @@ from multiprocessing.connection import Connection as Pipe
 
 import structlog
 import uvloop
-
 from nymgate.handshake import Target
 from nymgate.server import SocksServer
 from nymgate.upstream import Consumer

@@ -6,10 +6,12 @@ limit that is read and then ignored is worse than none. Where values come from, 
 """
 
 import ipaddress
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from nymgate.networks import checked_url
 from nymgate.units import format_duration, format_size, parse_duration, parse_size
@@ -264,6 +266,11 @@ class Log(Section):
     )
 
 
+SourceFactory = Callable[[type[BaseSettings]], PydanticBaseSettingsSource]
+LAYERS: ContextVar[Sequence[SourceFactory]] = ContextVar("LAYERS", default=())
+"""Where ``Config()`` takes its values from, the strongest first; ``config_layers.load`` sets it."""
+
+
 class Config(BaseSettings):
     """The whole configuration. Keys at the top stand before the first [table] of the file."""
 
@@ -287,3 +294,15 @@ class Config(BaseSettings):
     mixnet: Mixnet = Field(default_factory=Mixnet)
     streams: Streams = Field(default_factory=Streams)
     log: Log = Field(default_factory=Log)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The layers instead of the library's own environment source, which has no way to tell origins."""
+        return (init_settings, *(source(settings_cls) for source in LAYERS.get()))

@@ -45,7 +45,7 @@ def literal(info: FieldInfo, value: Any) -> str:
 def example_file(given: Mapping[str, Any] | None = None) -> str:
     """A file with every setting: those in ``given`` (by dotted key) set, the others commented out."""
     given = given or {}
-    defaults = Config.model_construct()
+    defaults = Config()
     lines = [
         "# Configuration of nymgate. A line that starts with # shows the default: remove the # to change it.",
         "# Precedence: this file < NYMGATE_* environment (NYMGATE_MIXNET__EXIT=…) < flags.",
@@ -67,7 +67,7 @@ def example_file(given: Mapping[str, Any] | None = None) -> str:
 
 def reference_page() -> str:
     """The reference page, Markdown."""
-    defaults = Config.model_construct()
+    defaults = Config()
     lines = [PAGE_HEAD]
     table: str | None = None
     for key, info in settings().items():

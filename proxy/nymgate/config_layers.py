@@ -17,6 +17,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, get_origin
 
@@ -24,7 +25,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from nymgate.config import Config
+from nymgate.config import LAYERS, Config
 from nymgate.errors import ConfigError
 
 ENVIRONMENT_PREFIX: Final = "NYMGATE_"
@@ -260,15 +261,10 @@ class _LayerSource(PydanticBaseSettingsSource):
 
 
 def _validate(layers: Sequence[Layer], raw: Mapping[str, object], origins: Mapping[str, str]) -> Config:
-    class Layered(Config):
-        @classmethod
-        def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], *_standard: Any, **_more: Any
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return tuple(_LayerSource(settings_cls, layer) for layer in reversed(layers))
-
+    sources = [partial(_LayerSource, layer=layer) for layer in reversed(layers)]
+    token = LAYERS.set(sources)
     try:
-        return Layered()
+        return Config()
     except ValidationError as error:
         problems = {_dotted(problem["loc"]): None for problem in error.errors()}
         details = {_dotted(problem["loc"]): problem for problem in error.errors()}
@@ -278,6 +274,8 @@ def _validate(layers: Sequence[Layer], raw: Mapping[str, object], origins: Mappi
             raise ConfigError(*first) from None
         what = " ".join(f"{line_what} {line_todo}" for line_what, line_todo in lines)
         raise ConfigError(what, f"Correct these {len(lines)} values.") from None
+    finally:
+        LAYERS.reset(token)
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:
