@@ -336,7 +336,7 @@ def test_a_login_sized_exchange_beside_a_bulk_transfer_stays_quick():
     tag = bob.received[0][1].sender_tag
     bob.received.clear()
     idle = sorted(exchange(lane) for lane in range(100, 111))[5]
-    alice.core.queue_plain(bob.core.address, bytes(4_000_000), 1)
-    bob.core.queue_reply(tag, bytes(4_000_000), 1)
+    alice.core.queue_plain(bob.core.address, bytes(1_200_000), 1)
+    bob.core.queue_reply(tag, bytes(1_200_000), 1)
     busy = sorted(exchange(lane) for lane in range(200, 211))[5]
     assert busy < 3 * idle
