@@ -1,4 +1,7 @@
-"""Settings of the whole test suite. This file also makes the helpers beside it importable from every test folder."""
+"""Settings of the whole test suite.
+
+This file also makes the helpers beside it importable from every test folder.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Reads the known answers of the reference implementation.
 
-They lie in ``tests/vectors``, or in the folder named by the variable ``VECTORS_DIR``: another set of the same schema, with
-other values and counts, which may hold only some of the files. What such a set lacks is skipped; what ours lacks is an error.
+They lie in ``tests/vectors``, or in the folder named by the variable ``VECTORS_DIR``: another set of the same
+schema, with other values and counts, which may hold only some of the files. What such a set lacks is skipped;
+what ours lacks is an error.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ def load(name: str) -> dict[str, Any]:
 
 
 def cases(file: Mapping[str, Any], item_type: str) -> list[Any]:
-    """Parameters for the entries of one type in a file with a ``vectors`` list; their names are the test ids."""
+    """Parameters for the entries of one type in a file with a ``vectors`` list;
+
+    their names are the test ids.
+    """
     found = [pytest.param(item, id=item["name"]) for item in file["vectors"] if item["type"] == item_type]
     if found:
         return found

@@ -1,4 +1,32 @@
-"""Sphinx packets of the Nym mixnet."""
+"""Sphinx packets of the Nym mixnet, and the messages in them: bytes in, bytes out.
+
+A packet crosses a few mix nodes and ends at the gateway of whom it is for. Each node takes off one layer and
+learns only the next hop and how long to wait::
+
+    >>> from nym_sphinx import Hop, NodeAddress, PacketSize, X25519KeyPair, prepare_packet, unwrap
+    >>> keys = [X25519KeyPair.generate() for _ in range(4)]  # three mix nodes and a gateway
+    >>> route = [Hop(NodeAddress.parse(f"10.0.0.{i}:1789"), key.public) for i, key in enumerate(keys)]
+    >>> client = bytes(range(32))  # identity key of a client at that gateway
+    >>> packet = prepare_packet(route, [1_000_000] * 4, client).seal(b"hello", PacketSize.REGULAR)
+    >>> len(packet)
+    2413
+    >>> for key in keys[:3]:
+    ...     hop = unwrap(packet, key.private)
+    ...     print("after", hop.delay_ns, "ns to", NodeAddress.decode(hop.next_address))
+    ...     packet = hop.packet
+    after 1000000 ns to 10.0.0.1:1789
+    after 1000000 ns to 10.0.0.2:1789
+    after 1000000 ns to 10.0.0.3:1789
+    >>> last = unwrap(packet, keys[3].private)
+    >>> last.plaintext, last.destination == client
+    (b'hello', True)
+
+What clients really send is one fragment of a padded message, encrypted end to end, behind an acknowledgement:
+``messages`` → ``fragments`` → ``envelope``, with ``acks``, ``surb`` for answers and ``cover`` for noise.
+``framing`` and ``mix_packet`` carry packets between nodes and from clients to gateways. Layouts:
+docs/protocol/01 and 02. Nothing here does input or output, reads a clock or keeps state between packets;
+every random draw comes from an argument. Errors: ``nym_sphinx.errors``.
+"""
 
 from nym_sphinx.acks import (
     ACK_CONTENT_BYTES,
@@ -35,6 +63,7 @@ from nym_sphinx.envelope import (
     seal_reply,
 )
 from nym_sphinx.errors import (
+    BadKey,
     BadRoute,
     HeaderMacMismatch,
     MalformedAck,
@@ -133,6 +162,7 @@ __all__ = [
     "WIRE_V1",
     "WIRE_V2",
     "AdditionalSurbs",
+    "BadKey",
     "BadRoute",
     "FinalHop",
     "ForwardHop",

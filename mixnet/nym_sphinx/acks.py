@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from nym_sphinx.addressing import IPV6_ADDRESS_BYTES, NodeAddress
-from nym_sphinx.ciphers import aes_ctr_with_iv
+from nym_sphinx.ciphers import aes_block
 from nym_sphinx.constants import V259
-from nym_sphinx.errors import MalformedAck, MalformedAddress
+from nym_sphinx.errors import BadKey, MalformedAck, MalformedAddress
 from nym_sphinx.fragments import FragmentId
 from nym_sphinx.header import Hop
 from nym_sphinx.packet import prepare_packet
@@ -55,7 +55,8 @@ def build_surb_ack(
     """The acknowledgement of one fragment.
 
     ``route`` ends at our own gateway and ``destination`` is our identity key; ``ack_key`` is our long-term
-    secret of 16 bytes. Raises ``BadRoute``, or ``MalformedAck`` for a key or fragment id of the wrong length.
+    secret of 16 bytes. Raises ``BadRoute``, or ``BadKey`` or ``MalformedAck`` for a key or fragment id of the
+    wrong length.
     """
     content = seal_ack(ack_key, fragment_id, rng=rng)
     prepared = prepare_packet(route, delays_ns, destination, version=version, rng=rng, shortcut=shortcut)
@@ -64,10 +65,10 @@ def build_surb_ack(
 
 def seal_ack(ack_key: bytes, fragment_id: FragmentId, *, rng: random.Random = SYSTEM_RNG) -> bytes:
     """The 21 bytes of an ack packet's plaintext."""
-    if len(ack_key) != ACK_KEY_BYTES or len(fragment_id) != FRAGMENT_ID_BYTES:
-        raise MalformedAck("an ack needs a key of 16 bytes and a fragment id of 5")
+    if len(fragment_id) != FRAGMENT_ID_BYTES:
+        raise MalformedAck(f"a fragment id has {FRAGMENT_ID_BYTES} bytes, not {len(fragment_id)}")
     iv = rng.randbytes(_IV_BYTES)
-    return iv + aes_ctr_with_iv(ack_key, iv, fragment_id)
+    return iv + _hidden(ack_key, iv, fragment_id)
 
 
 def open_ack(ack_key: bytes, content: bytes) -> FragmentId:
@@ -75,9 +76,9 @@ def open_ack(ack_key: bytes, content: bytes) -> FragmentId:
 
     Raises ``MalformedAck``.
     """
-    if len(ack_key) != ACK_KEY_BYTES or len(content) != ACK_CONTENT_BYTES:
+    if len(content) != ACK_CONTENT_BYTES:
         raise MalformedAck(f"an ack has {ACK_CONTENT_BYTES} bytes, not {len(content)}")
-    fragment_id = aes_ctr_with_iv(ack_key, content[:_IV_BYTES], content[_IV_BYTES:])
+    fragment_id = _hidden(ack_key, content[:_IV_BYTES], content[_IV_BYTES:])
     if fragment_id[0] & _TOP_BIT:
         raise MalformedAck("an ack that is not for this key")
     return fragment_id
@@ -95,3 +96,13 @@ def split_surb_ack(plaintext: bytes) -> tuple[SurbAck, bytes]:
     except MalformedAddress as error:
         raise MalformedAck(f"an ack that cannot be sent back: {error}") from error
     return SurbAck(first_hop, plaintext[IPV6_ADDRESS_BYTES:SURB_ACK_BYTES]), plaintext[SURB_ACK_BYTES:]
+
+
+def _hidden(ack_key: bytes, iv: bytes, fragment_id: FragmentId) -> bytes:
+    """Counter mode over five bytes: one block of keystream is enough."""
+    if len(ack_key) != ACK_KEY_BYTES:
+        raise BadKey(f"an ack key has {ACK_KEY_BYTES} bytes, not {len(ack_key)}")
+    keystream = aes_block(ack_key, iv)[:FRAGMENT_ID_BYTES]
+    return (int.from_bytes(keystream, "big") ^ int.from_bytes(fragment_id, "big")).to_bytes(
+        FRAGMENT_ID_BYTES, "big"
+    )

@@ -14,7 +14,7 @@ from typing import Final
 from nym_sphinx.ciphers import aes_ctr
 from nym_sphinx.constants import KEY_BYTES
 from nym_sphinx.curve import CryptoError, x25519, x25519_base
-from nym_sphinx.errors import MalformedMessage, MalformedRecipient
+from nym_sphinx.errors import BadKey, MalformedMessage, MalformedRecipient
 from nym_sphinx.kdf import envelope_key
 from nym_sphinx.rng import SYSTEM_RNG
 from nym_sphinx.sizes import ENVELOPE_KEY_BYTES
@@ -43,6 +43,8 @@ def open_sealed(encryption_private: bytes, message: bytes) -> bytes:
     """Decrypt a message sealed for our X25519 key. Raises ``MalformedMessage``; a wrong key gives noise."""
     if len(message) < KEY_BYTES:
         raise MalformedMessage(f"{len(message)} bytes are too short for a message")
+    if len(encryption_private) != KEY_BYTES:
+        raise BadKey(f"a decryption key has {KEY_BYTES} bytes, not {len(encryption_private)}")
     try:
         dh = x25519(encryption_private, message[:KEY_BYTES])
     except CryptoError:
@@ -60,11 +62,11 @@ def seal_reply(reply_key: bytes, fragment: bytes) -> bytes:
 
 
 def open_reply(reply_key: bytes, ciphertext: bytes) -> bytes:
-    """Decrypt what stands behind the digest. Raises ``MalformedMessage``."""
+    """Decrypt what stands behind the digest. Raises ``BadKey``."""
     _check_reply_key(reply_key)
     return aes_ctr(reply_key, ciphertext)
 
 
 def _check_reply_key(reply_key: bytes) -> None:
     if len(reply_key) != REPLY_KEY_BYTES:
-        raise MalformedMessage(f"a reply key has {REPLY_KEY_BYTES} bytes, not {len(reply_key)}")
+        raise BadKey(f"a reply key has {REPLY_KEY_BYTES} bytes, not {len(reply_key)}")

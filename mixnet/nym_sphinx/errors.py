@@ -4,6 +4,7 @@
 ::
 
     SphinxError (ValueError)
+    ├── BadKey                a secret key of ours has the wrong length
     ├── BadRoute              a packet cannot be built from this route, these delays or keys
     ├── PayloadTooLong        the plaintext does not fit the packet size
     ├── MalformedPacket       bytes that cannot be a Sphinx packet
@@ -31,6 +32,10 @@ from __future__ import annotations
 
 class SphinxError(ValueError):
     """Base of all errors of ``nym_sphinx``."""
+
+
+class BadKey(SphinxError):
+    """A secret key of ours has the wrong length: a mistake of the caller."""
 
 
 class BadRoute(SphinxError):

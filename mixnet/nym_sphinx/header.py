@@ -6,12 +6,13 @@ an object per hop.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from nym_sphinx.addressing import NodeAddress
-from nym_sphinx.ciphers import header_keystream, header_mac
+from nym_sphinx.ciphers import header_keystreams, header_mac
 from nym_sphinx.constants import (
     BETA_BYTES,
     BUILDABLE_VERSIONS,
@@ -29,6 +30,7 @@ from nym_sphinx.kdf import BLINDING, MAC_KEY, STREAM_KEY, expand_secret
 
 _STEP_BITS: Final = 8 * STEP_BYTES
 _FORWARD_BYTES: Final = BETA_BYTES - STEP_BYTES
+_RANDOM_BYTES_FOR_ONE_HOP: Final = KEY_BYTES + BETA_BYTES - FINAL_META_BYTES
 _UP_TO_BLINDING: Final = BLINDING.stop
 _UP_TO_SEED: Final = 48
 _UP_TO_PAYLOAD_KEY: Final = 224
@@ -44,11 +46,6 @@ class Hop:
     def __post_init__(self) -> None:
         if len(self.public_key) != KEY_BYTES:
             raise BadRoute(f"a Sphinx key has {KEY_BYTES} bytes, not {len(self.public_key)}")
-
-
-def random_bytes_needed(hops: int) -> int:
-    """How much randomness a header takes: the secret and the padding of the final block."""
-    return KEY_BYTES + BETA_BYTES - STEP_BYTES * (hops - 1) - FINAL_META_BYTES
 
 
 def check_route(
@@ -112,7 +109,8 @@ def assemble_header(
     """
     from_bytes = int.from_bytes
     last = len(route) - 1
-    keystreams = [from_bytes(header_keystream(material[STREAM_KEY]), "big") for material in expanded]
+    streams = header_keystreams([material[STREAM_KEY] for material in expanded])
+    keystreams = [from_bytes(stream, "big") for stream in streams]
 
     filler = 0
     filler_bits = 0
@@ -147,16 +145,17 @@ def build_header(
     destination: bytes,
     identifier: bytes,
     version: int,
-    randomness: bytes,
     *,
+    rng: random.Random,
     shortcut: bool,
 ) -> tuple[bytes, list[bytes]]:
     """A header and every hop's key material.
 
-    ``randomness`` is the 32-byte secret and the padding behind it, ``random_bytes_needed(hops)`` in all:
-    fresh for each packet. The last delay is not used. Raises ``BadRoute``.
+    Draws the packet's secret (32 bytes) and behind it the padding of the final block in one go. The last
+    delay is not used. Raises ``BadRoute``.
     """
     check_route(route, delays_ns, destination, identifier, version)
+    randomness = rng.randbytes(_RANDOM_BYTES_FOR_ONE_HOP - STEP_BYTES * (len(route) - 1))
     secret = randomness[:KEY_BYTES]
     expanded = route_secrets(secret, route, version, shortcut=shortcut)
     version_field = version.to_bytes(3, "big")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from nym_sphinx.acks import ACK_KEY_BYTES
 from nym_sphinx.constants import KEY_BYTES
 from nym_sphinx.curve import x25519_base
+from nym_sphinx.errors import BadKey
 from nym_sphinx.messages import SENDER_TAG_BYTES
 from nym_sphinx.rng import SYSTEM_RNG
 
@@ -31,7 +32,9 @@ class X25519KeyPair:
 
 
 def x25519_public(private: bytes) -> bytes:
-    """The public key of a private key, 32 bytes each."""
+    """The public key of a private key, 32 bytes each. Raises ``BadKey``."""
+    if len(private) != KEY_BYTES:
+        raise BadKey(f"a private key has {KEY_BYTES} bytes, not {len(private)}")
     return x25519_base(private)
 
 

@@ -19,6 +19,7 @@ from nym_sphinx.constants import (
     FLAG_FORWARD,
     FULL_KEY_VERSIONS,
     HEADER_BYTES,
+    KEY_BYTES,
     MIN_PAYLOAD_BYTES,
     NO_IDENTIFIER,
     STEP_BYTES,
@@ -27,8 +28,8 @@ from nym_sphinx.constants import (
     V259,
 )
 from nym_sphinx.curve import reduced, representative, x25519
-from nym_sphinx.errors import HeaderMacMismatch, MalformedPacket, ReplayedPacket, UnknownRoutingFlag
-from nym_sphinx.header import Hop, build_header, random_bytes_needed
+from nym_sphinx.errors import BadKey, HeaderMacMismatch, MalformedPacket, ReplayedPacket, UnknownRoutingFlag
+from nym_sphinx.header import Hop, build_header
 from nym_sphinx.kdf import (
     BLINDING,
     MAC_KEY,
@@ -85,9 +86,8 @@ def prepare_packet(
     last is not used. ``destination``: Ed25519 identity key of the receiving client. ``shortcut=False`` takes
     the slow way to the same bytes. Raises ``BadRoute``.
     """
-    randomness = rng.randbytes(random_bytes_needed(len(route)))
     header, expanded = build_header(
-        route, delays_ns, destination, identifier, version, randomness, shortcut=shortcut
+        route, delays_ns, destination, identifier, version, rng=rng, shortcut=shortcut
     )
     if version == V258:
         payload_keys = tuple([material[PAYLOAD_KEY] for material in expanded])
@@ -135,8 +135,9 @@ def unwrap(
         raise MalformedPacket(f"{len(packet)} bytes are too short for a packet")
     alpha = packet[:32]
     beta = packet[48:HEADER_BYTES]
+    node_key = _private_key(private_key)
     try:
-        shared = _private_key(private_key).exchange(X25519PublicKey.from_public_bytes(alpha))
+        shared = node_key.exchange(X25519PublicKey.from_public_bytes(alpha))
     except ValueError:
         raise MalformedPacket("a packet whose key is a point of small order") from None
     keys = expand_secret(shared)
@@ -198,4 +199,6 @@ def _blind(alpha: bytes, blinding: bytes, version: int) -> bytes:
 @lru_cache(maxsize=_PRIVATE_KEYS_REMEMBERED)
 def _private_key(private_key: bytes) -> X25519PrivateKey:
     # Making the object computes the public key, which costs as much as using it; a node has one or two keys.
+    if len(private_key) != KEY_BYTES:
+        raise BadKey(f"a node's Sphinx key has {KEY_BYTES} bytes, not {len(private_key)}")
     return X25519PrivateKey.from_private_bytes(private_key)

@@ -25,7 +25,7 @@ from nym_sphinx.constants import (
     V259,
 )
 from nym_sphinx.errors import MalformedAddress, MalformedSurb
-from nym_sphinx.header import Hop, build_header, random_bytes_needed
+from nym_sphinx.header import Hop, build_header
 from nym_sphinx.kdf import PAYLOAD_KEY, PAYLOAD_SEED, payload_key_from_seed
 from nym_sphinx.payload import seal_payload
 from nym_sphinx.rng import SYSTEM_RNG
@@ -109,9 +109,8 @@ def build_surb(
 
     ``route`` ends at our gateway, ``destination`` is our identity key. Raises ``BadRoute``.
     """
-    randomness = rng.randbytes(random_bytes_needed(len(route)))
     header, expanded = build_header(
-        route, delays_ns, destination, identifier, version, randomness, shortcut=shortcut
+        route, delays_ns, destination, identifier, version, rng=rng, shortcut=shortcut
     )
     kept = PAYLOAD_KEY if version == V258 else PAYLOAD_SEED
     return Surb(header, route[0].address, b"".join([material[kept] for material in expanded]))
