@@ -142,6 +142,7 @@ class MixnetClient:
             )
             self._tasks.spawn(self._link.run(), name="gateway link")
             await self._link.wait_ready()
+            await self._store.put_active_gateway(gateway.identity)
             core.link_up(loop.time())
             self._tasks.spawn(self._pump(), name="send loop")
             self._tasks.spawn(self._supply(), name="surb supply")
@@ -418,6 +419,8 @@ class MixnetClient:
         if intact:
             for recipient, tag in (await self._store.load_sender_tags()).items():
                 self.core.restore_sender_tag(Recipient.decode(recipient), tag)
+        else:
+            await self._store.drop_sender_tags()
 
     async def _ensure_tag(self, recipient: Recipient) -> None:
         tag, new = self.core.sender_tag(recipient)

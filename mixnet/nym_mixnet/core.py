@@ -40,7 +40,7 @@ from nym_sphinx import (
     split,
 )
 
-from .bank import SurbBanks, Supply
+from .bank import Supply, SurbBanks
 from .congestion import CongestionWindow
 from .errors import NoReplySurbs, TopologyError
 from .keys import ClientKeys
@@ -362,10 +362,8 @@ class ClientCore:
         return self.banks.next_idle(stock, shaped=self._main is not None)
 
     def supply_wanted(self) -> bool:
-        """Whether `next_supply` has something to do; cheap enough to ask after every packet."""
-        return self.banks.wanted and (
-            len(self._idle) < IDLE_QUEUE_LOW_PACKETS or self.banks.owed
-        )
+        """Whether `next_supply` may have something to do; cheap enough to ask after every packet."""
+        return self.banks.owed > 0 or (self.banks.wanted and len(self._idle) < IDLE_QUEUE_LOW_PACKETS)
 
     # ---- receiving ---------------------------------------------------------------------------------------------
 

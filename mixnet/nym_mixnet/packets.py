@@ -115,4 +115,3 @@ class PacketBuilder:
     def _route(self, gateway: bytes, mean_delay_seconds: float) -> tuple[tuple[Hop, ...], list[int]]:
         route = self._usable().random_route(gateway, self.rng)
         return route, draw_delays_ns(len(route), mean_delay_seconds, self.rng)
-

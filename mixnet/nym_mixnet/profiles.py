@@ -85,7 +85,7 @@ _THRIFTY_PACKETS_PER_SECOND = 3 * ENTRY_TICKET_BYTES / (SECONDS_PER_DAY * 2413)
 STANDARD = TrafficProfile(
     name="standard",
     summary="the reference client's default traffic",
-    observer="an observer of your line sees the same stream whether you use it or not, for as long as the client is awake",
+    observer="an observer of your line sees the same stream whether you use it or not, while the client is awake",
 )
 FAST = TrafficProfile(
     name="fast",

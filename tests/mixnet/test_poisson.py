@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 
@@ -39,7 +40,7 @@ def test_gaps_are_exponential_however_late_the_caller_comes(mean):
         deadlines.append(schedule.deadline)
         now = max(now, schedule.deadline + jitter.random() * 0.01)
         assert schedule.take_due(now)
-    gaps = [b - a for a, b in zip(deadlines, deadlines[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(deadlines)]
     assert kolmogorov_smirnov_p(gaps, mean) > 0.01
 
 
