@@ -14,9 +14,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, TypeAlias
 
-from nym_sphinx.addressing import Recipient
-from nym_sphinx.errors import SphinxError
-
 from nym_exit.bincode import Reader, encode_bool, encode_str, encode_uint
 from nym_exit.control import (
     ControlRequest,
@@ -27,6 +24,8 @@ from nym_exit.control import (
 from nym_exit.errors import BadTarget, MalformedBincode, MalformedRequest, MalformedResponse
 from nym_exit.exit_policy import ExitPolicy
 from nym_exit.versions import CURRENT, LEGACY, version_from_byte, version_prefix
+from nym_sphinx.addressing import Recipient
+from nym_sphinx.errors import SphinxError
 
 #: Bytes in front of the data of a Send or a NetworkData in today's form: envelope, version, flag, header.
 DATA_OVERHEAD_BYTES: Final = 21

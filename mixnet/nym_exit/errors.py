@@ -23,6 +23,7 @@
     │   ├── StreamGap                 a message of the other side never came
     │   ├── StreamLost                a packet of ours was given up
     │   ├── StreamIdle                no sign of life from the other side
+    │   ├── StreamReset               the other side's connection broke
     │   ├── StreamOverflow            the local reader is too slow for what the exit sends
     │   └── StreamClosed              used after it was closed or aborted
     ├── MixnetDown                    the client below cannot send; names the layer it reports
@@ -239,6 +240,18 @@ class StreamIdle(StreamError):
         super().__init__(
             f"nothing came from the other side for {seconds:g} s, not even a keep-alive; "
             "open a new connection"
+        )
+
+
+class StreamReset(StreamError):
+    """The other end ended the stream at once instead of closing it."""
+
+    code = "E_STREAM_RESET"
+    layer = "target"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the connection at the other side broke off; what arrived until then is right, the rest is lost"
         )
 
 

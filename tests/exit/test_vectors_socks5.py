@@ -7,6 +7,8 @@ from ipaddress import ip_address
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from vector_files import load
+
 from nym_exit.codec import (
     Connect,
     ConnectionRefused,
@@ -43,7 +45,6 @@ from nym_exit.versions import (
     version_to_text,
 )
 from nym_sphinx.addressing import Recipient
-from vector_files import load
 
 pytestmark = pytest.mark.vectors
 
