@@ -1,7 +1,4 @@
-"""Settings of the whole test suite.
-
-This file also makes the helpers beside it importable from every test folder.
-"""
+"""Settings of the whole test suite."""
 
 from __future__ import annotations
 
