@@ -2,8 +2,27 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Generator
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 # No deadlines: a busy machine must not fail a test..
 settings.register_profile("default-suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default-suite")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With NYMGATE_NO_SKIPS, as in CI, a skip is a failure: a test that should run must not go missing silently.
+
+    Programs that nobody has by default are the exception; their tests say so in the reason.
+    """
+    report = yield
+    if report.skipped and os.environ.get("NYMGATE_NO_SKIPS") and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2]
+        if "needs program:" not in reason:
+            report.outcome = "failed"
+            report.longrepr = f"{report.nodeid} was skipped, but must run here: {reason}"
+    return report
