@@ -77,22 +77,21 @@ class Surb:
             raise MalformedSurb("a SURB too short, or without a valid first hop") from error
         return cls(data[:HEADER_BYTES], first_hop, data[SURB_FIXED_BYTES:])
 
+    def payload_keys(self) -> list[bytes]:
+        """The payload keys of 192 bytes, in route order."""
+        material = self.key_material
+        if self.version == V259:
+            seeds = range(0, len(material), SEED_BYTES)
+            return [payload_key_from_seed(material[at : at + SEED_BYTES]) for at in seeds]
+        keys = range(0, len(material), PAYLOAD_KEY_BYTES)
+        return [material[at : at + PAYLOAD_KEY_BYTES] for at in keys]
+
     def seal(self, plaintext: bytes, size: PacketSize) -> bytes:
         """The whole packet with this payload, to be sent to ``first_hop``. Use a SURB once only.
 
         Raises ``PayloadTooLong``.
         """
-        material = self.key_material
-        if self.version == V259:
-            keys = [
-                payload_key_from_seed(material[at : at + SEED_BYTES])
-                for at in range(0, len(material), SEED_BYTES)
-            ]
-        else:
-            keys = [
-                material[at : at + PAYLOAD_KEY_BYTES] for at in range(0, len(material), PAYLOAD_KEY_BYTES)
-            ]
-        return self.header + seal_payload(keys, plaintext, size.payload_bytes)
+        return self.header + seal_payload(self.payload_keys(), plaintext, size.payload_bytes)
 
 
 def build_surb(
