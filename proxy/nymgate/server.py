@@ -29,6 +29,7 @@ from typing import Final, Self, cast
 
 import structlog
 
+from nym_mixnet.tasks_io import TaskSet
 from nymgate.errors import ListenError, Reply
 from nymgate.handshake import Answer, Connect, Handshake, Refuse, Target
 from nymgate.sensitive import destination
@@ -38,6 +39,9 @@ from nymgate.upstream import Stream, Upstream
 log = structlog.get_logger("nymgate.listener")
 
 BACKLOG: Final = 1024
+# asyncio takes this many connections in one go, and again before those beyond the limit are closed: a few
+# times it has to fit into RESERVED_DESCRIPTORS.
+ACCEPTED_AT_ONCE: Final = 16
 LINGER_SECONDS: Final = 2.0
 HANDSHAKES_BEYOND_LIMIT: Final = (
     256  # connections that are heard out, so that they get a reply, once streams are full
@@ -244,8 +248,9 @@ class Connection(asyncio.Protocol):
     # The far side, called by the upstream's stream.
 
     def stream_data(self, data: bytes) -> None:
-        self.down += len(data)
-        self._transport.write(data)
+        if not self._transport.is_closing():  # between a failed write and connection_lost
+            self.down += len(data)
+            self._transport.write(data)
 
     def stream_eof(self) -> None:
         self._far_ended = True
@@ -361,7 +366,7 @@ class SocksServer:
         self.loop = asyncio.get_running_loop()
         self._connections: set[Connection] = set()
         self._servers: list[asyncio.Server] = []
-        self._group = asyncio.TaskGroup()
+        self._tasks = TaskSet("listener")
         self._warned: dict[str, float] = {}
         self._draining = False
         self._empty = asyncio.Event()
@@ -369,7 +374,6 @@ class SocksServer:
         self._most = self.options.limit + HANDSHAKES_BEYOND_LIMIT
 
     async def __aenter__(self) -> Self:
-        await self._group.__aenter__()
         self._most = min(self._most, max(16, raise_descriptor_limit() - RESERVED_DESCRIPTORS))
         return self
 
@@ -380,18 +384,23 @@ class SocksServer:
         for connection in list(self._connections):
             connection.abort()
         await self._empty.wait()  # transports call connection_lost on a later turn of the loop
-        await self._group.__aexit__(kind, error, trace)
+        await self._tasks.close()
 
     async def listen(self, addresses: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
         """Take connections on these addresses; returns them with the ports the system chose for port 0."""
         bound: list[tuple[str, int]] = []
         for host, port in addresses:
             try:
-                server = await self.loop.create_server(lambda: Connection(self), host, port, backlog=BACKLOG)
+                sock = socket.create_server((host, port), family=_family(host), backlog=BACKLOG)
+                sock.setblocking(False)
+                server = await self.loop.create_server(
+                    lambda: Connection(self), sock=sock, backlog=ACCEPTED_AT_ONCE
+                )
+                sock.listen(BACKLOG)  # create_server made the kernel's queue as short as its own turns
             except OSError as error:
                 raise listen_error(host, port, error) from error
             self._servers.append(server)
-            bound.append((host, server.sockets[0].getsockname()[1]))
+            bound.append((host, sock.getsockname()[1]))
         return bound
 
     def stop_listening(self) -> None:
@@ -437,8 +446,8 @@ class SocksServer:
             self._empty.set()
 
     def spawn(self, connection: Connection, target: Target) -> asyncio.Task[None]:
-        """Wait for the upstream in a task of the group."""
-        return self._group.create_task(connection.open_stream(target))
+        """Wait for the upstream in a task of its own."""
+        return self._tasks.spawn(connection.open_stream(target), name="open stream")
 
     def warn_once(self, code: str, reason: str, every_seconds: float = 60.0) -> None:
         """A log line about misuse of the port, at most one a minute for each kind."""
@@ -446,6 +455,10 @@ class SocksServer:
         if now - self._warned.get(code, -every_seconds) >= every_seconds:
             self._warned[code] = now
             log.warning("listener.refused", code=code, reason=reason)
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def reply_code(error: Exception) -> Reply:

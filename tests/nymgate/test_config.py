@@ -4,6 +4,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
+
 from nym_mixnet.profiles import PROFILES
 from nymgate.config import Config, split_address
 from nymgate.config_docs import example_file, listing, reference_page
@@ -18,7 +20,6 @@ from nymgate.config_layers import (
     value_at,
 )
 from nymgate.errors import ConfigError, ExitCode
-from pydantic import BaseModel
 
 IDENTITY = "2gtgfRHwVuJbWnhS6SP9PsgZYYjKAAkYqYfKQMQ2aZTh"
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from nymgate.errors import NetworkFileError
 from nymgate.networks import (
     Network,

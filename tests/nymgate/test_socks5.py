@@ -1,0 +1,192 @@
+"""The SOCKS5 machine: whole, byte by byte, and fed with anything."""
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nymgate.errors import Reply
+from nymgate.handshake import Answer, Connect, Refuse, Target, bad_host
+from nymgate.socks5 import TRANSITIONS, Event, Socks5Handshake, State, reply
+
+GREETING = b"\x05\x01\x00"
+CHOSEN = Answer(b"\x05\x00")
+
+
+def request(kind: int, address: bytes, port: int, command: int = 1) -> bytes:
+    return bytes((5, command, 0, kind)) + address + port.to_bytes(2, "big")
+
+
+def by_name(name: bytes, port: int = 443, command: int = 1) -> bytes:
+    return request(3, bytes((len(name),)) + name, port, command)
+
+
+def whole(machine: Socks5Handshake, data: bytes):
+    return machine.feed(data)
+
+
+def byte_by_byte(machine: Socks5Handshake, data: bytes):
+    actions, final = [], False
+    for index in range(len(data)):
+        if final:  # what a server does: no more feeding, the rest is the application's or nobody's
+            machine.rest += data[index : index + 1] if machine.state is State.CONNECTING else b""
+            continue
+        actions += machine.feed(data[index : index + 1])
+        final = bool(actions) and isinstance(actions[-1], (Connect, Refuse))
+    return actions
+
+
+@pytest.fixture(params=[whole, byte_by_byte])
+def feed(request):
+    return request.param
+
+
+@pytest.mark.parametrize(
+    "asked, target",
+    [
+        (by_name(b"example.com"), Target("example.com", 443)),
+        (by_name(b"x" * 255, 1), Target("x" * 255, 1)),
+        (by_name("bücher.example".encode(), 65535), Target("bücher.example", 65535)),
+        (by_name(b"[2001:db8::1]", 80), Target("2001:db8::1", 80)),
+        (by_name(b"1.2.3.4", 80), Target("1.2.3.4", 80)),
+        (request(1, bytes((192, 0, 2, 7)), 80), Target("192.0.2.7", 80)),
+        (request(4, ipaddress.ip_address("2001:db8::7").packed, 22), Target("2001:db8::7", 22)),
+        (request(4, ipaddress.ip_address("::ffff:1.2.3.4").packed, 22), Target("::ffff:102:304", 22)),
+    ],
+)
+@pytest.mark.parametrize(
+    "greeting", [GREETING, b"\x05\x02\x00\x02", b"\x05\x02\x02\x00", b"\x05\xff" + bytes(range(255))]
+)
+def test_connect_by_every_kind_of_address(feed, greeting, asked, target):
+    machine = Socks5Handshake()
+    assert feed(machine, greeting + asked + b"hello") == [CHOSEN, Connect(target)]
+    assert machine.rest == b"hello"
+    assert machine.state is State.CONNECTING
+    assert machine.succeeded() == b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00"
+    assert machine.state is State.CONNECTED
+
+
+@pytest.mark.parametrize("code", list(Reply))
+def test_failures_are_full_replies(code):
+    machine = Socks5Handshake()
+    machine.feed(GREETING + by_name(b"example.com"))
+    assert machine.failed(code) == bytes((5, code, 0, 1, 0, 0, 0, 0, 0, 0))
+    assert machine.state is State.REFUSED
+
+
+@pytest.mark.parametrize(
+    "asked, code, reason",
+    [
+        (by_name(b"example.com", command=2), Reply.COMMAND_NOT_SUPPORTED, "BIND"),
+        (by_name(b"example.com", command=3), Reply.COMMAND_NOT_SUPPORTED, "UDP"),
+        (by_name(b"example.com", command=0xF0), Reply.COMMAND_NOT_SUPPORTED, "unknown command"),
+        (request(2, b"", 80), Reply.ADDRESS_TYPE_NOT_SUPPORTED, "address type"),
+        (request(0, b"", 80), Reply.ADDRESS_TYPE_NOT_SUPPORTED, "address type"),
+        (by_name(b""), Reply.GENERAL_FAILURE, "host"),
+        (by_name(b"exa mple.com"), Reply.GENERAL_FAILURE, "host"),
+        (by_name(b"example.com\x00"), Reply.GENERAL_FAILURE, "host"),
+        (by_name(b"a\r\nHost: b"), Reply.GENERAL_FAILURE, "host"),
+        (by_name(b"\xff\xfe"), Reply.GENERAL_FAILURE, "host"),
+        (by_name(b"user@host"), Reply.GENERAL_FAILURE, "host"),
+        (by_name(b"[]"), Reply.GENERAL_FAILURE, "host"),
+        (by_name(b"example.com", 0), Reply.GENERAL_FAILURE, "host"),
+        (b"\x04" + by_name(b"example.com")[1:], Reply.GENERAL_FAILURE, "version"),
+    ],
+)
+def test_requests_that_cannot_be_are_refused_with_the_right_code(feed, asked, code, reason):
+    machine = Socks5Handshake()
+    first, refusal = feed(machine, GREETING + asked)
+    assert first == CHOSEN
+    assert isinstance(refusal, Refuse)
+    assert refusal.data == reply(code)
+    assert reason in refusal.reason
+    assert machine.state is State.REFUSED
+
+
+@pytest.mark.parametrize("methods", [b"", b"\x02", b"\x01\x02\x80"])
+def test_an_application_that_insists_on_authentication_is_refused(feed, methods):
+    (refusal,) = feed(Socks5Handshake(), bytes((5, len(methods))) + methods)
+    assert refusal == Refuse(b"\x05\xff", "E_SOCKS_METHOD", "the application insists on authentication")
+
+
+@pytest.mark.parametrize(
+    "data, code, starts",
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "E_HTTP", b"HTTP/1.1 400 "),
+        (b"CONNECT example.com:443 HTTP/1.1\r\n\r\n", "E_HTTP", b"HTTP/1.1 400 "),
+        (b"\x04\x01\x00\x50\x01\x02\x03\x04\x00", "E_SOCKS4", b"\x00\x5b\x00\x00\x00\x00\x00\x00"),
+        (b"\x16\x03\x01\x02\x00\x01\x00", "E_TLS", b"\x15\x03\x01\x00\x02\x02"),
+        (b"\x00\x00\x00", "E_NOT_SOCKS", b""),
+        (b"\xff", "E_NOT_SOCKS", b""),
+    ],
+)
+def test_other_protocols_are_told_what_this_is(feed, data, code, starts):
+    (refusal,) = feed(Socks5Handshake(), data)
+    assert refusal.code == code
+    assert refusal.data.startswith(starts)
+
+
+def test_the_answer_to_http_is_well_formed():
+    (refusal,) = Socks5Handshake().feed(b"G")
+    head, _, body = refusal.data.partition(b"\r\n\r\n")
+    assert f"Content-Length: {len(body)}".encode() in head
+    assert b"SOCKS5" in body
+    assert b"socks5-hostname" in body
+
+
+def test_incomplete_input_waits():
+    data = GREETING + by_name(b"example.com")
+    for cut in range(len(data)):
+        machine = Socks5Handshake()
+        actions = machine.feed(data[:cut])
+        assert actions == ([CHOSEN] if cut >= len(GREETING) else [])
+        assert machine.feed(data[cut:])[-1] == Connect(Target("example.com", 443))
+
+
+@given(st.binary(max_size=600))
+def test_any_input_waits_connects_or_is_refused_and_pieces_do_not_matter(data):
+    at_once, in_pieces = Socks5Handshake(), Socks5Handshake()
+    actions = whole(at_once, data)
+    assert byte_by_byte(in_pieces, data) == actions
+    assert (in_pieces.state, in_pieces.rest) == (at_once.state, at_once.rest)
+    assert at_once.state in (State.GREETING, State.REQUEST, State.CONNECTING, State.REFUSED)
+
+
+hosts = st.text(min_size=1, max_size=60).filter(lambda t: not bad_host(t) and len(t.encode()) < 256)
+
+
+@given(hosts, st.integers(1, 65535), st.binary(max_size=50), st.lists(st.integers(0, 255), max_size=20))
+def test_every_name_and_port_comes_out_as_it_went_in(host, port, rest, methods):
+    machine = Socks5Handshake()
+    greeting = bytes((5, len(methods) + 1, *methods, 0))
+    assert machine.feed(greeting + by_name(host.encode(), port) + rest) == [
+        CHOSEN,
+        Connect(Target(host, port)),
+    ]
+    assert machine.rest == rest
+
+
+@given(st.binary(min_size=1, max_size=300))
+def test_a_greeting_followed_by_anything_never_raises(data):
+    for piecewise in (whole, byte_by_byte):
+        machine = Socks5Handshake()
+        actions = piecewise(machine, GREETING + data)
+        assert actions[0] == CHOSEN
+        assert len(actions) <= 2
+
+
+def test_the_table_is_closed():
+    """Every state is reachable, every end is an end, and an impossible event is a bug that shows."""
+    assert {state for state, _ in TRANSITIONS} | set(TRANSITIONS.values()) == set(State)
+    assert not [state for state, _ in TRANSITIONS if state in (State.CONNECTED, State.REFUSED)]
+    assert {event for _, event in TRANSITIONS} == set(Event)
+    with pytest.raises(KeyError):
+        Socks5Handshake().succeeded()
+
+
+def test_a_target_does_not_print_itself():
+    target = Target("hidden.example", 443)
+    assert "hidden" not in f"{target} {target!r} {[target]}"
+    assert target.reveal() == "hidden.example:443"
+    assert Target("::1", 80).reveal() == "[::1]:80"
