@@ -239,7 +239,7 @@ class ExitClient:
         if self._closed:
             raise StreamClosed("the exit client is closed")
         loop = asyncio.get_running_loop()
-        core = StreamCore(loop.time(), self.options.stream, half_close=bool(self.half_close))
+        core = StreamCore(loop.time(), self.options.stream, half_close=self.half_close)
         stream = MixStream(
             connection_id,
             core,
@@ -284,9 +284,8 @@ class ExitClient:
         """Ask what program the exit runs; remembers whether it keeps half-close."""
         info = await self.questions.binary_info()
         self.half_close = info.binary_name == OWN_EXIT_NAME
-        if self.half_close:
-            for connection in list(self._table.entries()):
-                connection.stream.peer_keeps_half_close()
+        for connection in list(self._table.entries()):
+            connection.stream.learn_half_close(self.half_close)
         return info
 
     async def query_exit_policy(self) -> ExitPolicyAnswer:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum
 from typing import Final, TypeAlias
 
 from nym_exit.bincode import Reader, encode_bool, encode_str, encode_uint
@@ -48,7 +48,7 @@ _RECIPIENT_BYTES: Final = 96
 _ADDRESS_MAX_BYTES: Final = 0xFFFF
 
 
-class Query(IntEnum):
+class Query(Enum):
     """What a client can ask about an exit; the value is the bincode variant number (§2.3)."""
 
     OPEN_PROXY = 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum
 from typing import Any, Final, TypeAlias
 
 from nym_exit.errors import MalformedControl
@@ -16,7 +16,7 @@ from nym_exit.versions import CURRENT, version_from_text, version_to_text
 _ERROR_TAG: Final = 0xFF
 
 
-class ControlRequest(IntEnum):
+class ControlRequest(Enum):
     """What can be asked; the value is the byte on the wire."""
 
     HEALTH = 0
@@ -95,19 +95,19 @@ def encode_control_response(response: ControlResponse) -> bytes:
     """The response's body, without the envelope: a tag and compact JSON."""
     match response:
         case Health():
-            return bytes((ControlRequest.HEALTH,))
+            return bytes((ControlRequest.HEALTH.value,))
         case BinaryInfo(name, build):
             body: dict[str, Any] = {
                 "binary_name": name,
                 "build_information": {field: getattr(build, field) for field in _BUILD_FIELDS},
             }
-            tag: int = ControlRequest.BINARY_INFO
+            tag: int = ControlRequest.BINARY_INFO.value
         case SupportedVersions(interface, provider):
             body = {
                 "interface_version": version_to_text(interface),
                 "provider_version": version_to_text(provider),
             }
-            tag = ControlRequest.SUPPORTED_VERSIONS
+            tag = ControlRequest.SUPPORTED_VERSIONS.value
         case ControlError(message):
             body = {"message": message}
             tag = _ERROR_TAG
@@ -123,9 +123,9 @@ def decode_control_response(data: bytes) -> ControlResponse:
     if not data:
         raise MalformedControl("a control answer is empty")
     tag = data[0]
-    if tag == ControlRequest.HEALTH:
+    if tag == ControlRequest.HEALTH.value:
         return Health()
-    if tag == ControlRequest.BINARY_INFO:
+    if tag == ControlRequest.BINARY_INFO.value:
         body = _json_object(data[1:])
         build = body.get("build_information")
         if not isinstance(build, dict):
@@ -133,7 +133,7 @@ def decode_control_response(data: bytes) -> ControlResponse:
         return BinaryInfo(
             _text(body, "binary_name"), BuildInformation(*(_text(build, field) for field in _BUILD_FIELDS))
         )
-    if tag == ControlRequest.SUPPORTED_VERSIONS:
+    if tag == ControlRequest.SUPPORTED_VERSIONS.value:
         body = _json_object(data[1:])
         return SupportedVersions(
             version_from_text(_text(body, "interface_version")),

@@ -59,8 +59,8 @@ class StreamCore:
             must: it tells the client that the TCP connection is up. A client need not: the reference's
             exit reads from the target without waiting for anything and takes data under sequence 0,
             so a client saves the packet.
-        half_close: whether the peer keeps sending after our closing message; :meth:`peer_keeps_half_close`
-            tells it later.
+        half_close: whether the peer keeps sending after our closing message. None: not known yet, and told
+            later by :meth:`learn_half_close`.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class StreamCore:
         options: StreamOptions | None = None,
         *,
         announce: bool = False,
-        half_close: bool = False,
+        half_close: bool | None = False,
     ) -> None:
         self.options = options or StreamOptions()
         self.half_close = half_close
@@ -157,13 +157,14 @@ class StreamCore:
         else:
             self._hold_until = now + self.options.eof_hold_seconds
 
-    def peer_keeps_half_close(self) -> None:
-        """The peer turned out to end only one direction with our closing message."""
-        self.half_close = True
-        self._linger_until = None
-        if self.local_eof and not self.local_closed and not self.close_sent:
-            self._hold_until = self._late_close_at = None
-            self._close_ready = True
+    def learn_half_close(self, keeps: bool) -> None:
+        """What kind of peer it is turned out."""
+        self.half_close = keeps
+        if keeps:
+            self._linger_until = None
+            if self.local_eof and not self.local_closed and not self.close_sent:
+                self._hold_until = self._late_close_at = None
+                self._close_ready = True
 
     def close(self, now: float) -> None:
         """The local side is gone: what it wrote is still sent, what arrives is dropped."""
@@ -342,8 +343,8 @@ class StreamCore:
 
     @property
     def _reset_due(self) -> bool:
-        """Whether a peer that knows half-close must be told that this end is gone altogether."""
-        return self.half_close and self.local_closed and not self.remote_closed
+        """Whether a peer that knows half-close (or may) must be told that this end is gone altogether."""
+        return self.half_close is not False and self.local_closed and not self.remote_closed
 
     def _gate(self, chunking: Chunking) -> int:
         options = self.options

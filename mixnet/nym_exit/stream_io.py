@@ -167,9 +167,9 @@ class MixStream:
         self._in_flight += 1
         sending.add_done_callback(partial(self._settled, None))
 
-    def peer_keeps_half_close(self) -> None:
-        """The peer turned out to end only one direction with its closing flag."""
-        self._core.peer_keeps_half_close()
+    def learn_half_close(self, keeps: bool) -> None:
+        """What kind of peer it is turned out."""
+        self._core.learn_half_close(keeps)
         self._update()
 
     # ---- inside -------------------------------------------------------------------------------------------

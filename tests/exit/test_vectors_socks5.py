@@ -7,7 +7,6 @@ from ipaddress import ip_address
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from vector_files import load
 
 from nym_exit.codec import (
     Connect,
@@ -45,6 +44,7 @@ from nym_exit.versions import (
     version_to_text,
 )
 from nym_sphinx.addressing import Recipient
+from tests.vector_files import is_foreign_set, load
 
 pytestmark = pytest.mark.vectors
 
@@ -71,7 +71,9 @@ APPLICABLE = {
 
 def entries(section):
     found = VECTORS[section]
-    assert found, f"section {section} is empty"
+    if not found:
+        assert is_foreign_set(), f"section {section} is empty"
+        return [pytest.param({}, marks=pytest.mark.skip(reason=f"this set has no entries in {section}"))]
     return [
         pytest.param(entry, id=str(entry.get("name") or entry.get("addr") or number))
         for number, entry in enumerate(found)
