@@ -25,8 +25,7 @@ from nacl.bindings import crypto_scalarmult as x25519
 from nacl.bindings import crypto_scalarmult_base as x25519_base
 from nacl.exceptions import CryptoError
 
-# The two functions of libsodium look at 32 bytes without asking how many they were given: callers check
-# lengths.
+# libsodium reads 32 bytes without asking how many there are: callers check lengths.
 __all__ = ["CryptoError", "clamped", "is_on_curve", "reduced", "representative", "x25519", "x25519_base"]
 
 _P: Final = 2**255 - 19

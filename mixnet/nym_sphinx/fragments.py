@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from nym_sphinx.errors import MalformedFragment, MalformedMessage
@@ -38,7 +38,7 @@ class Fragment:
     total: int
     current: int
     """Counts from 1."""
-    payload: bytes
+    payload: bytes = field(repr=False)
     previous_id: int | None = None
     next_id: int | None = None
 

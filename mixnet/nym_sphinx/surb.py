@@ -126,7 +126,8 @@ class ReplySurb:
         if len(self.key) != REPLY_KEY_BYTES:
             raise MalformedSurb(f"a reply key has {REPLY_KEY_BYTES} bytes, not {len(self.key)}")
 
-    def __str__(self) -> str:
+    def to_base58(self) -> str:
+        """The text form. It holds the key, so it is not what ``str`` gives."""
         return b58encode(self.encode())
 
     @property

@@ -139,6 +139,10 @@ def test_layout_leaves_nothing_over(drawn):
     assert layout(length + left + 1, space)[0] > fragments
 
 
+def test_payload_stays_out_of_repr():
+    assert "hunter2" not in repr(Fragment(1, 1, 1, b"hunter2"))
+
+
 def test_split_without_padding():
     assert [piece.payload for piece in split(b"", 11)] == [b""]
     assert [piece.payload for piece in split(b"12345", 11)] == [b"1234", b"5"]
