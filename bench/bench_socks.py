@@ -51,6 +51,8 @@ class EchoStream:
 
     def close(self) -> None: ...
 
+    def abort(self) -> None: ...
+
 
 class EchoUpstream:
     async def open(self, target: Target) -> EchoStream:

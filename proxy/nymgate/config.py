@@ -220,7 +220,8 @@ class Streams(Section):
         "true or false",
     )
     connect_timeout: BoundedDuration = _duration_setting(
-        60.0, "How long the exit may take to connect to a destination, waking up and packet loss included."
+        30.0,
+        "How long it may take until a destination is connected, waking up and lost packets included.",
     )
     gap_limit: BoundedDuration = _duration_setting(
         12.0,

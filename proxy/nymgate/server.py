@@ -205,11 +205,12 @@ class Connection(asyncio.Protocol):
             return
         self._opening = None
         if self.phase is not Phase.OPENING:  # the application left in the same turn of the loop
-            stream.close()
+            stream.abort()
             return
         try:
             self._relay(stream)
         except Exception as error:
+            stream.abort()
             self.stream_failed(error)
 
     def _relay(self, stream: Stream) -> None:
@@ -258,7 +259,12 @@ class Connection(asyncio.Protocol):
             self._transport.write_eof()
         self._close_if_over()
 
+    def stream_ended(self) -> None:
+        self._stream = None
+        self._finish("ok", reset=False)
+
     def stream_failed(self, error: Exception) -> None:
+        self._stream = None
         code, layer = describe(error)
         log.info(
             "stream.broken",
@@ -320,8 +326,12 @@ class Connection(asyncio.Protocol):
         if opening is not None:
             opening.cancel()
         stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.close()
+        if stream is None:
+            return
+        if self._app_ended:
+            stream.close()  # what it sent before its end is still on the way
+        else:
+            stream.abort()
 
     def end(self, code: str) -> None:
         """End from outside (shutdown): open streams break off, the others just close."""

@@ -1,7 +1,7 @@
 """What the listener wants from whatever carries streams: open one, write to it, be called with what comes
 back.
 
-The only implementation of the product is the mixnet (``mixnet_upstream``). Tests and benchmarks bring null
+The only implementation of the product is the mixnet (``upstream_io``). Tests and benchmarks bring null
 and echo ones. There is none, and must never be one, that connects to a destination from this machine.
 """
 
@@ -18,6 +18,9 @@ class Consumer(Protocol):
 
     def stream_eof(self) -> None:
         """The destination sends nothing more."""
+
+    def stream_ended(self) -> None:
+        """The stream is over in both directions, in good order. Nothing is called after this."""
 
     def stream_failed(self, error: Exception) -> None:
         """The stream is over before its time. Nothing is called after this."""
@@ -48,7 +51,10 @@ class Stream(Protocol):
         """Undo ``pause``."""
 
     def close(self) -> None:
-        """Both directions have ended, or the application is gone. Nothing is called after this."""
+        """Take nothing more, but send what was written. The consumer is called no more."""
+
+    def abort(self) -> None:
+        """The application broke off: end at once. The consumer is called no more."""
 
 
 class Upstream(Protocol):

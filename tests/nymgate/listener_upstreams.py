@@ -19,6 +19,7 @@ class TestStream:
         self.eof = False
         self.paused = False
         self.closed = False
+        self.aborted = False
 
     def start(self, consumer: Consumer) -> None:
         self.consumer = consumer
@@ -45,6 +46,10 @@ class TestStream:
     def close(self) -> None:
         assert not self.closed
         self.closed = True
+
+    def abort(self) -> None:
+        self.close()
+        self.aborted = True
 
 
 class TestUpstream:

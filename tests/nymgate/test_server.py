@@ -223,7 +223,35 @@ async def test_a_stream_that_breaks_off_is_a_reset_not_an_end():
             await reader.read(-1)
         await eventually(lambda: server.open_connections == 0)
         assert server.stats.ended == {"E_EXIT_SILENT": 1}
-        assert upstream.streams[0].closed
+        assert not upstream.streams[0].closed, "a stream that has failed is not touched again"
+
+
+async def test_a_stream_that_ends_in_order_closes_the_connection():
+    class Ends(TestUpstream):
+        def wrote(self, stream, data):
+            stream.consumer.stream_data(b"bye")
+            stream.consumer.stream_eof()
+            stream.consumer.stream_ended()
+
+    upstream = Ends()
+    async with serving(upstream) as (server, port), through(port, early=b"x") as (reader, _writer, _code):
+        assert await reader.read(-1) == b"bye"
+        await eventually(lambda: server.open_connections == 0)
+        assert server.stats.ended == {"ok": 1}
+        assert not upstream.streams[0].closed
+
+
+async def test_what_was_written_before_the_end_is_sent_even_if_the_application_is_gone():
+    upstream = TestUpstream()
+    async with serving(upstream) as (server, port), through(port) as (_reader, writer, _code):
+        writer.write(b"fire and forget")
+        writer.write_eof()
+        (stream,) = upstream.streams
+        await eventually(lambda: stream.eof)
+        leave(writer)
+        await eventually(lambda: server.open_connections == 0 or stream.consumer.stream_data(b"nobody reads"))
+        assert stream.closed
+        assert not stream.aborted
 
 
 async def test_an_application_that_leaves_closes_its_stream():
@@ -231,7 +259,7 @@ async def test_an_application_that_leaves_closes_its_stream():
     async with serving(upstream) as (server, port):
         async with through(port) as (_reader, writer, _code):
             leave(writer)
-            await eventually(lambda: upstream.streams[0].closed)
+            await eventually(lambda: upstream.streams[0].aborted)
         assert server.stats.ended == {"E_APPLICATION_GONE": 1}
         assert server.stats.streams == 0
 

@@ -1,0 +1,69 @@
+"""What `run` says first: where to connect, through whom, and what it costs: nobody learns that from the bill."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from nym_mixnet.profiles import TrafficProfile
+from nymgate.units import format_duration, human_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """The facts; text and log line are two views of them."""
+
+    version: str
+    network: str
+    entry: str
+    exit: str
+    profile: TrafficProfile
+    sleep_after_seconds: float
+    addresses: tuple[str, ...]
+    anonymous: bool
+
+    def fields(self) -> dict[str, Any]:
+        """For a log line."""
+        costs = self.profile.costs()
+        return {
+            "version": self.version,
+            "network": self.network,
+            "entry": self.entry,
+            "exit": self.exit,
+            "profile": self.profile.name,
+            "tickets_per_hour": round(costs.tickets_per_hour, 2),
+            "tickets_per_day": round(costs.tickets_per_day, 1),
+            "bytes_per_day": round(costs.bytes_per_day),
+            "sleep_after": format_duration(self.sleep_after_seconds),
+            "listening": list(self.addresses),
+            "anonymous_replies": self.anonymous,
+        }
+
+    def lines(self) -> list[str]:
+        """For people."""
+        first = f"nymgate {self.version} on {self.network}"
+        proxies = ", ".join(f"socks5h://{address}" for address in self.addresses)
+        lines = [
+            f"{first}: ready. SOCKS5 at {proxies}",
+            f"  entry    {self.entry}",
+            f"  exit     {self.exit}",
+            f"  profile  {self.cost()}",
+        ]
+        if not self.anonymous:
+            lines.append(
+                "  WARNING  replies = own-address: the exit learns this client's mixnet address and can link "
+                "everything it does"
+            )
+        return lines
+
+    def cost(self) -> str:
+        """The profile with its price while awake."""
+        costs = self.profile.costs()
+        if costs.packets_per_second == 0:
+            price = "costs nothing while idle"
+        else:
+            price = (
+                f"{human_bytes(costs.bytes_per_second * 3600)} = {costs.tickets_per_hour:.2g} tickets an "
+                f"hour awake, {human_bytes(costs.bytes_per_day)} = {costs.tickets_per_day:.0f} tickets a day"
+            )
+        rest = format_duration(self.sleep_after_seconds)
+        sleep = "never sleeps" if rest == "never" else f"sleeps after {rest} without streams"
+        return f"{self.profile.name}: {price}; {sleep}"

@@ -1,0 +1,98 @@
+"""`nymgate gateways`: what one can enter the mixnet by."""
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from nymgate.cli.options import (
+    ConfigOption,
+    JsonOption,
+    NetworkOption,
+    NymApiOption,
+    QuietOption,
+    TopologyFileOption,
+    VerboseOption,
+    begin,
+    load_configuration,
+)
+
+if TYPE_CHECKING:
+    from nym_mixnet.described import DescribedNode
+    from nym_mixnet.topology import Topology
+
+
+def gateways(
+    ctx: typer.Context,
+    config: ConfigOption = None,
+    network: NetworkOption = None,
+    nym_api: NymApiOption = None,
+    topology_file: TopologyFileOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = 0,
+) -> None:
+    """List the entry gateways of the network, and which of them have an exit."""
+    begin(ctx, as_json=as_json, verbose=verbose, quiet=quiet)
+    flags = {"network": network, "mixnet.nym_api": nym_api, "mixnet.topology_file": topology_file}
+    effective = load_configuration(config, flags)
+    import asyncio
+
+    from nymgate import wiring
+    from nymgate.config_layers import data_dir
+
+    settings = effective.config
+    source = wiring.directory(settings, data_dir(settings, os.environ))
+
+    async def ask() -> "tuple[Topology, list[DescribedNode]]":
+        return await source.fetch(), await source.described_nodes()
+
+    rows = table(*asyncio.run(ask()))
+    if as_json:
+        typer.echo(json.dumps(rows, ensure_ascii=False))
+    else:
+        show(rows)
+
+
+def table(topology: "Topology", described: "list[DescribedNode]") -> list[dict[str, Any]]:
+    """One row for each gateway that clients can connect to, best known first."""
+    from nym_sphinx import b58encode
+
+    about = {node.identity: node for node in described}
+    rows = []
+    for node in topology.entry_gateways():
+        told = about.get(node.identity)
+        requester = told.network_requester if told is not None else None
+        rows.append(
+            {
+                "identity": b58encode(node.identity),
+                "node_id": node.node_id,
+                "country": told.country if told is not None else None,
+                "roles": [
+                    name
+                    for name, has in (
+                        ("mixnode", node.roles.mixnode),
+                        ("entry", node.roles.mixnet_entry),
+                        ("exit", node.roles.mixnet_exit or requester is not None),
+                    )
+                    if has
+                ],
+                "exit": requester.address if requester is not None else None,
+                "urls": node.gateway_urls(),
+            }
+        )
+    return sorted(rows, key=lambda row: (row["country"] or "~", row["identity"]))
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """As text: identities are for copying, so nothing is cut."""
+    if not rows:
+        typer.echo("The network lists no entry gateways.")
+        return
+    typer.echo(f"{'identity':<44}  {'country':<7}  {'roles':<12}  exit")
+    for row in rows:
+        typer.echo(
+            f"{row['identity']:<44}  {row['country'] or '-':<7}  {','.join(row['roles']):<12}  "
+            f"{row['exit'] or '-'}"
+        )

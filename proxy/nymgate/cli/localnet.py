@@ -1,0 +1,101 @@
+"""`nymgate localnet up`: a whole Nym network on this machine, kept running."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nymgate.cli.options import DataDirOption, JsonOption, QuietOption, VerboseOption, begin, level_flag
+
+app = typer.Typer(
+    help="A Nym network of its own on this machine.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@app.callback()
+def _group() -> None:
+    pass  # so that `up` stays a word of its own while it is the only one
+
+
+@app.command()
+def up(
+    ctx: typer.Context,
+    mixnodes: Annotated[int, typer.Option(help="Mix nodes, spread over three layers.")] = 3,
+    gateways: Annotated[int, typer.Option(help="Gateways.")] = 2,
+    exits: Annotated[int, typer.Option(help="Exits (network requesters).")] = 1,
+    api_port: Annotated[int, typer.Option(help="Port of the directory; 0 takes any.")] = 0,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Keep keys and ports in this folder, to come back as the same network."
+        ),
+    ] = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = 0,
+) -> None:
+    """Bring up mix nodes, gateways, an exit and their directory on loopback, until Ctrl-C."""
+    state = begin(ctx, as_json=as_json, verbose=verbose, quiet=quiet)
+    from nymgate.cli.options import load_configuration
+    from nymgate.cli.run import run_loop
+    from nymgate.config_layers import data_dir as data_folder
+    from nymgate.logs import configure_logs
+    from nymgate.networks import LOCALNET_FILE_NAME
+
+    effective = load_configuration(None, {"data_dir": data_dir})
+    configure_logs(level=level_flag(state) or "warning", style="json" if as_json else "auto")
+    folder = data_folder(effective.config, os.environ)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    from nym_localnet.errors import LocalnetError
+    from nym_localnet.localnet_io import Localnet, summary
+    from nym_localnet.options import LocalnetOptions, Mode
+    from nymgate.daemon import until_signal
+    from nymgate.errors import DependencyFailed, ExitCode
+
+    async def main() -> None:
+        options = LocalnetOptions(
+            mixnodes=mixnodes,
+            gateways=gateways,
+            exits=exits,
+            mode=Mode.PROCESSES,
+            nym_api_port=api_port,
+            data_dir=keep,
+            network_file=folder / LOCALNET_FILE_NAME,
+        )
+        async with Localnet(options) as net:
+            facts = summary(net)
+            if as_json:
+                typer.echo(json.dumps(facts))
+            else:
+                echo_facts(facts)
+            await until_signal(net.wait_lost())
+
+    try:
+        run_loop(main())
+    except LocalnetError as error:
+        raise DependencyFailed(
+            f"The local network failed: {str(error).rstrip('.')}.",
+            "Correct the options, or run again with -v.",
+            layer="localnet",
+            code="E_LOCALNET",
+            exit_code=ExitCode.FAILED,
+        ) from error
+
+
+def echo_facts(facts: dict[str, object]) -> None:
+    """What to connect to."""
+    typer.echo(f"A Nym network is up. Its directory: {facts['nym_api']}")
+    gateways, exits = facts["gateways"], facts["exits"]
+    assert isinstance(gateways, dict)
+    assert isinstance(exits, list)
+    for identity, url in gateways.items():
+        typer.echo(f"  gateway  {identity}  {url}")
+    for address in exits:
+        typer.echo(f"  exit     {address}")
+    typer.echo(f"  files    {facts['folder']}  (network.json for clients of upstream)")
+    typer.echo("In another terminal: nymgate run --network localnet")
+    typer.echo("Ctrl-C ends it.")

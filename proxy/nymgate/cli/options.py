@@ -1,0 +1,92 @@
+"""The flags that commands share, and what a command remembers for the one who reports its errors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from nymgate.config_layers import Effective
+
+LEVELS: Final = ("error", "warning", "info", "debug")
+_INFO: Final = LEVELS.index("info")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Configuration file (TOML).", show_default=False),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Output for programs: JSON.")]
+VerboseOption = Annotated[
+    int,
+    typer.Option("--verbose", "-v", count=True, help="Say more; -vv adds tracebacks.", show_default=False),
+]
+QuietOption = Annotated[
+    int, typer.Option("--quiet", "-q", count=True, help="Say less; -qq errors only.", show_default=False)
+]
+NetworkOption = Annotated[
+    str | None,
+    typer.Option("--network", metavar="NAME|FILE", help="mainnet, sandbox, localnet or a network file."),
+]
+ListenOption = Annotated[
+    list[str] | None,
+    typer.Option("--listen", metavar="HOST:PORT", help="Where applications connect; repeatable."),
+]
+EntryOption = Annotated[
+    str | None,
+    typer.Option("--entry", metavar="auto|IDENTITY", help="Entry gateway; see `nymgate gateways`."),
+]
+ExitOption = Annotated[
+    str | None,
+    typer.Option("--exit", metavar="auto|ADDRESS", help="Network requester that opens connections."),
+]
+ProfileOption = Annotated[
+    str | None, typer.Option("--profile", metavar="NAME", help="standard, fast, thrifty or uncovered.")
+]
+NymApiOption = Annotated[
+    list[str] | None, typer.Option("--nym-api", metavar="URL", help="Directory to ask instead; repeatable.")
+]
+TopologyFileOption = Annotated[
+    str | None, typer.Option("--topology-file", metavar="FILE", help="A network.json instead of a directory.")
+]
+DataDirOption = Annotated[
+    str | None, typer.Option("--data-dir", metavar="FOLDER", help="Folder of keys and state.")
+]
+
+
+@dataclass(slots=True)
+class Session:
+    """How this invocation talks."""
+
+    json: bool = False
+    verbosity: int = 0
+
+
+def session(ctx: typer.Context) -> Session:
+    """The session of the command line as a whole."""
+    root = ctx.find_root()
+    if not isinstance(root.obj, Session):
+        root.obj = Session()
+    return root.obj
+
+
+def begin(ctx: typer.Context, *, as_json: bool, verbose: int, quiet: int) -> Session:
+    """Remember how to talk. First thing in every command."""
+    state = session(ctx)
+    state.json, state.verbosity = as_json, verbose - quiet
+    return state
+
+
+def level_flag(state: Session) -> str | None:
+    """What -v and -q mean for ``log.level``; None without them."""
+    if state.verbosity == 0:
+        return None
+    return LEVELS[min(max(_INFO + state.verbosity, 0), len(LEVELS) - 1)]
+
+
+def load_configuration(file: Path | None, flags: Mapping[str, object]) -> "Effective":
+    """The configuration in force."""
+    from nymgate.config_layers import load
+
+    return load(file=file, flags=flags)

@@ -1,0 +1,213 @@
+"""The mixnet as the listener's upstream: gate, wake-up, exit client, and the two shapes of a stream joined.
+
+A stream that is asked for while there is no way out waits a bounded time for it (the gateway link comes back
+by itself) and is then refused with the layer that is missing: listeners stay up whatever happens below.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+from nym_exit.errors import ExitError
+from nym_exit.stream_io import MixStream
+from nym_mixnet.link_state import LinkState
+from nymgate.errors import Reply, StreamRefused
+from nymgate.handshake import Target
+from nymgate.sleep_io import Sleeper
+from nymgate.upstream import Consumer
+
+LINK_POLL_SECONDS = 0.05
+LINK_WAIT_SECONDS = 10.0
+
+
+class Opener(Protocol):
+    """What opens streams: ``nym_exit.ExitClient``."""
+
+    async def open(
+        self,
+        host: str,
+        port: int,
+        *,
+        early: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109 - the name is the exit client's
+    ) -> MixStream:
+        """A stream to host:port."""
+
+
+class LinkView(Protocol):
+    """What tells whether anything can be sent: ``nym_mixnet.MixnetClient``."""
+
+    @property
+    def link_state(self) -> LinkState:
+        """State of the gateway link."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way out that is up: client, exit and the count of streams over them."""
+
+    link: LinkView
+    exit: Opener
+    sleeper: Sleeper
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamOptions:
+    """Times in seconds."""
+
+    connect_timeout_seconds: float = 30.0
+    link_wait_seconds: float = LINK_WAIT_SECONDS
+    early_success: bool = False
+
+
+class MixnetUpstream:
+    """Streams through the mixnet; ``way`` is set and taken away by whoever keeps the client alive."""
+
+    def __init__(self, options: UpstreamOptions) -> None:
+        self._options = options
+        self._way: Way | None = None
+        self._changed = asyncio.Event()
+        self.missing = ("topology", "the proxy is still looking for a way into the mixnet")
+        """Layer and reason for refusals while there is no way."""
+
+    @property
+    def way(self) -> Way | None:
+        """The way out in use."""
+        return self._way
+
+    @way.setter
+    def way(self, way: Way | None) -> None:
+        self._way = way
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def open(self, target: Target) -> "UpstreamStream":
+        """A stream to the target. Raises StreamRefused or an error of ``nym_exit`` within bounded time."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        way = await self._ready_way(started + self._options.link_wait_seconds)
+        await way.sleeper.opened()
+        try:
+            left = max(1.0, self._options.connect_timeout_seconds - (loop.time() - started))
+            stream = await way.exit.open(
+                target.host, target.port, early=self._options.early_success, timeout=left
+            )
+        except BaseException:
+            way.sleeper.closed()
+            raise
+        return UpstreamStream(stream, way.sleeper)
+
+    async def _ready_way(self, deadline: float) -> Way:
+        loop = asyncio.get_running_loop()
+        while True:
+            way = self._way
+            if way is not None and way.link.link_state is LinkState.READY:
+                return way
+            left = deadline - loop.time()
+            if left <= 0:
+                raise self._refusal(way)
+            # The link has no event for others to wait for; the way itself has.
+            try:
+                async with asyncio.timeout(left if way is None else min(left, LINK_POLL_SECONDS)):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    def _refusal(self, way: Way | None) -> StreamRefused:
+        if way is None:
+            layer, reason = self.missing
+            return StreamRefused(
+                f"There is no way into the mixnet: {reason}.",
+                "It is tried again by itself; try again in a while.",
+                code="E_NO_WAY",
+                layer=layer,
+                socks_reply=Reply.NETWORK_UNREACHABLE,
+            )
+        if way.link.link_state is LinkState.OUT_OF_BANDWIDTH:
+            return StreamRefused(
+                "The allowance at the entry gateway is used up.",
+                "It is claimed again by itself; try again in a while, or choose another entry gateway.",
+                code="E_OUT_OF_BANDWIDTH",
+                layer="tickets",
+                socks_reply=Reply.GENERAL_FAILURE,
+            )
+        return StreamRefused(
+            "The entry gateway cannot be reached at the moment.",
+            "The connection is tried again by itself; try again in a while.",
+            code="E_GATEWAY",
+            layer="gateway",
+            socks_reply=Reply.NETWORK_UNREACHABLE,
+        )
+
+
+class UpstreamStream:
+    """A stream of the exit client in the shape the listener wants; consumer of the one, stream of the other."""
+
+    __slots__ = ("_consumer", "_open", "_sleeper", "_stream")
+
+    def __init__(self, stream: MixStream, sleeper: Sleeper) -> None:
+        self._stream = stream
+        self._sleeper = sleeper
+        self._consumer: Consumer | None = None
+        self._open = True
+
+    # What the listener calls.
+
+    def start(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self._stream.attach(self)
+
+    def write(self, data: bytes) -> None:
+        self._stream.write(data)
+
+    def write_eof(self) -> None:
+        self._stream.write_eof()
+
+    def pause(self) -> None:
+        self._stream.pause_reading()
+
+    def resume(self) -> None:
+        self._stream.resume_reading()
+
+    def close(self) -> None:
+        self._consumer = None
+        self._over()
+        self._stream.close()
+
+    def abort(self) -> None:
+        self._consumer = None
+        self._over()
+        self._stream.abort()
+
+    # What the exit client's stream calls.
+
+    def data_received(self, data: bytes) -> None:
+        if self._consumer is not None:
+            self._consumer.stream_data(data)
+
+    def eof_received(self) -> None:
+        if self._consumer is not None:
+            self._consumer.stream_eof()
+
+    def stream_ended(self, error: ExitError | None) -> None:
+        consumer, self._consumer = self._consumer, None
+        self._over()
+        if consumer is None:
+            return
+        if error is None:
+            consumer.stream_ended()
+        else:
+            consumer.stream_failed(error)
+
+    def pause_writing(self) -> None:
+        if self._consumer is not None:
+            self._consumer.stream_paused()
+
+    def resume_writing(self) -> None:
+        if self._consumer is not None:
+            self._consumer.stream_resumed()
+
+    def _over(self) -> None:
+        if self._open:
+            self._open = False
+            self._sleeper.closed()

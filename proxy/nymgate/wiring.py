@@ -1,0 +1,187 @@
+"""Puts a configuration into the terms of the packages below. The only module that knows all of them; no I/O.
+
+Later parts plug in here: a ticket source for the gateway link, several identities for isolation, an exit
+pool.
+"""
+
+import random
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from nym_exit.errors import ExitError
+from nym_exit.options import ExitOptions
+from nym_exit.stream_options import StreamOptions
+from nym_exit.surb_policy import SurbPolicy
+from nym_mixnet.core import ClientOptions
+from nym_mixnet.errors import ErrorKind, MixnetError, StoreError, StoreInUse, TopologyError
+from nym_mixnet.profiles import PROFILES, TrafficProfile
+from nym_mixnet.topology import RoutingNode, Topology
+from nym_mixnet.topology_io import FileSource, NymApiSource
+from nym_sphinx import Recipient, b58decode
+from nymgate.config import Config, split_address
+from nymgate.errors import ConfigError, DependencyFailed, ExitCode, NymgateError, StoreBusy
+from nymgate.exits import choose_entry
+from nymgate.networks import Network, resolve_network
+from nymgate.server import ServerOptions
+from nymgate.upstream_io import UpstreamOptions
+
+EntryChoice = Callable[[Topology, random.Random], RoutingNode] | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a configuration asks for. ``entry`` and ``exit`` are None where it says auto."""
+
+    network: Network
+    folder: Path
+    profile: TrafficProfile
+    entry: bytes | None
+    exit: Recipient | None
+    listen: tuple[tuple[str, int], ...]
+    config: Config
+
+
+def make_plan(config: Config, data_dir: Path) -> Plan:
+    """Resolve names and parse addresses. ConfigError for what only shows when values are put together."""
+    network = _network(config, data_dir)
+    entry = None if config.mixnet.entry == "auto" else b58decode(config.mixnet.entry)
+    exit_ = None if config.mixnet.exit == "auto" else Recipient.parse(config.mixnet.exit)
+    if entry is not None and exit_ is not None and exit_.gateway == entry:
+        raise ConfigError(
+            "mixnet.entry and mixnet.exit are at the same gateway, which would see both who asks and for "
+            "what.",
+            "Choose another entry or another exit, or leave one of them to auto.",
+        )
+    if exit_ is None and config.mixnet.topology_file:
+        raise ConfigError(
+            'mixnet.topology_file is set and mixnet.exit is "auto", but such a file names no exits.',
+            "Give the exit's full address, or take the topology from a nym-api.",
+        )
+    return Plan(
+        network=network,
+        folder=data_dir / network.name,  # keys and gateways of one network mean nothing to another
+        profile=PROFILES[config.mixnet.profile],
+        entry=entry,
+        exit=exit_,
+        listen=tuple(split_address(address) for address in config.listen.mixed),
+        config=config,
+    )
+
+
+def topology_source(plan: Plan) -> NymApiSource | FileSource:
+    """Where the list of nodes comes from."""
+    return _source(plan.config, plan.network)
+
+
+def directory(config: Config, data_dir: Path) -> NymApiSource | FileSource:
+    """The same for those who only want to look."""
+    return _source(config, _network(config, data_dir))
+
+
+def _network(config: Config, data_dir: Path) -> Network:
+    network = resolve_network(config.network, data_dir)
+    return replace(network, nym_api=tuple(config.mixnet.nym_api)) if config.mixnet.nym_api else network
+
+
+def _source(config: Config, network: Network) -> NymApiSource | FileSource:
+    if config.mixnet.topology_file:
+        return FileSource(Path(config.mixnet.topology_file).expanduser())
+    return NymApiSource(network.nym_api)
+
+
+def client_options(plan: Plan) -> ClientOptions:
+    """Options of the mixnet client."""
+    return ClientOptions(use_cover_slots_for_data=plan.config.mixnet.data_in_cover_slots)
+
+
+def exit_options(plan: Plan) -> ExitOptions:
+    """Options of the exit client."""
+    config = plan.config
+    buffer = config.streams.buffer
+    return ExitOptions(
+        anonymous=config.mixnet.replies == "anonymous",
+        surbs=SurbPolicy(bank_target=config.mixnet.surb_bank),
+        stream=StreamOptions(
+            gap_limit_seconds=config.streams.gap_limit,
+            write_high_water_bytes=buffer,
+            write_low_water_bytes=buffer * 3 // 8,
+        ),
+        open_timeout_seconds=config.streams.connect_timeout,
+        max_streams=config.streams.limit,
+    )
+
+
+def server_options(plan: Plan) -> ServerOptions:
+    """Options of the listener."""
+    streams = plan.config.streams
+    return ServerOptions(
+        handshake_timeout_seconds=streams.handshake_timeout,
+        limit=streams.limit,
+        buffer_bytes=streams.buffer,
+        early_success=streams.early_success,
+    )
+
+
+def upstream_options(plan: Plan) -> UpstreamOptions:
+    """Options of the listener's upstream."""
+    streams = plan.config.streams
+    return UpstreamOptions(
+        connect_timeout_seconds=streams.connect_timeout, early_success=streams.early_success
+    )
+
+
+def entry_choice(plan: Plan, exits: Collection[bytes], avoid: Collection[bytes]) -> EntryChoice:
+    """What to hand to the mixnet client as ``entry``; ``exits`` are the gateways that have one."""
+    if plan.entry is not None:
+        return plan.entry
+    return lambda topology, rng: choose_entry(topology, exits, rng, avoid)
+
+
+def is_hopeless(error: MixnetError | ExitError | NymgateError, plan: Plan) -> bool:
+    """Whether trying again cannot help: what a person wrote down is wrong, not what the network does."""
+    if isinstance(error, NymgateError):
+        return error.exit_code not in (ExitCode.NETWORK, ExitCode.EXHAUSTED)
+    if isinstance(error, StoreError):
+        return True
+    if isinstance(error, TopologyError) and plan.config.mixnet.topology_file:
+        return True
+    return error.kind is ErrorKind.CONFIG
+
+
+_EXIT_CODES: Final = {
+    ErrorKind.CONFIG: ExitCode.USAGE,
+    ErrorKind.NETWORK: ExitCode.NETWORK,
+    ErrorKind.PROTOCOL: ExitCode.FAILED,
+    ErrorKind.REFUSED: ExitCode.REFUSED,
+    ErrorKind.EXHAUSTED: ExitCode.EXHAUSTED,
+    ErrorKind.INTERNAL: ExitCode.FAILED,
+}
+_ADVICE: Final = {
+    ErrorKind.CONFIG: "Correct the configuration; `nymgate config show` tells where each value comes from.",
+    ErrorKind.NETWORK: "Check this machine's connection and try again.",
+    ErrorKind.PROTOCOL: "Try another gateway or network; if it stays, report it.",
+    ErrorKind.REFUSED: "Try another gateway.",
+    ErrorKind.EXHAUSTED: "Try another gateway, or wait.",
+    ErrorKind.INTERNAL: "Run again with -vv, and report it if it stays.",
+}
+
+
+def phrase(error: Exception) -> str:
+    """An error as part of a sentence."""
+    return (error.what if isinstance(error, NymgateError) else str(error)).rstrip(".")
+
+
+def explain(error: MixnetError | ExitError | NymgateError) -> NymgateError:
+    """An error of the packages below in the terms of this one: two sentences and an exit code."""
+    if isinstance(error, NymgateError):
+        return error
+    what = phrase(error)
+    what = f"{what[:1].upper()}{what[1:]}."
+    if isinstance(error, StoreInUse):
+        return StoreBusy(what, "Stop that one first, or give this one its own folder with --data-dir.")
+    code = getattr(error, "code", None) or f"E_{error.layer.upper()}"
+    return DependencyFailed(
+        what, _ADVICE[error.kind], layer=error.layer, code=code, exit_code=_EXIT_CODES[error.kind]
+    )
