@@ -9,17 +9,24 @@ import struct
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from listener_upstreams import EchoUpstream, RefusingUpstream, SlowUpstream, SourceUpstream, TestUpstream
-from socks_client import GREETING, connect_request, dial, through
 
 from nym_exit.errors import ConnectFailed, ExitRefused, ExitSilent
 from nymgate.errors import ListenError, Reply, StreamRefused
 from nymgate.server import Phase, ServerOptions, SocksServer
+from tests.nymgate.listener_upstreams import (
+    EchoUpstream,
+    RefusingUpstream,
+    SlowUpstream,
+    SourceUpstream,
+    TestUpstream,
+)
+from tests.nymgate.socks_client import GREETING, connect_request, dial, through
 
 
 def leave(writer):
@@ -454,7 +461,7 @@ STARVED = """
     import uvloop
     from nymgate.server import SocksServer, ServerOptions
     sys.path.insert(0, {here!r})
-    from listener_upstreams import EchoUpstream
+    from tests.nymgate.listener_upstreams import EchoUpstream
 
     async def main():
         # The hard limit is what the server may raise its own to.
@@ -477,7 +484,7 @@ STARVED = """
 async def test_running_out_of_descriptors_is_survived_with_some_to_spare(run):
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 600:
         pytest.fail("this test needs a limit of open files above 600 for its own end")
-    source = textwrap.dedent(STARVED.format(here=os.path.dirname(__file__), run=run))
+    source = textwrap.dedent(STARVED.format(here=str(Path(__file__).parents[2]), run=run))
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", source, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )

@@ -22,10 +22,10 @@ def _group() -> None:
 @app.command()
 def up(
     ctx: typer.Context,
-    mixnodes: Annotated[int, typer.Option(help="Mix nodes, spread over three layers.")] = 3,
-    gateways: Annotated[int, typer.Option(help="Gateways.")] = 2,
-    exits: Annotated[int, typer.Option(help="Exits (network requesters).")] = 1,
-    api_port: Annotated[int, typer.Option(help="Port of the directory; 0 takes any.")] = 0,
+    mixnodes: Annotated[int, typer.Option(metavar="N", help="Mix nodes, spread over three layers.")] = 3,
+    gateways: Annotated[int, typer.Option(metavar="N", help="Gateways.")] = 2,
+    exits: Annotated[int, typer.Option(metavar="N", help="Exits (network requesters).")] = 1,
+    api_port: Annotated[int, typer.Option(metavar="PORT", help="Port of the directory; 0 takes any.")] = 0,
     keep: Annotated[
         Path | None,
         typer.Option(
