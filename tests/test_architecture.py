@@ -49,6 +49,7 @@ REACHING_OUT = {
 MAY_REACH_OUT = {
     "nym_mixnet.gateway_socket_io": "the entry gateway",
     "nym_mixnet.topology_io": "the nym-api",
+    "nymgate.cli.demo_fetch": "the demo's application, to the proxy it shows, where curl is missing",
 }
 
 
