@@ -180,6 +180,7 @@ def explain(error: MixnetError | ExitError | NymgateError) -> NymgateError:
     what = phrase(error)
     what = f"{what[:1].upper()}{what[1:]}."
     if isinstance(error, StoreInUse):
+        what = what.partition(":")[0] + "."  # its advice is ours below
         return StoreBusy(what, "Stop that one first, or give this one its own folder with --data-dir.")
     code = getattr(error, "code", None) or f"E_{error.layer.upper()}"
     return DependencyFailed(
