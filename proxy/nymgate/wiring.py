@@ -21,6 +21,7 @@ from nym_mixnet.topology import RoutingNode, Topology
 from nym_mixnet.topology_io import FileSource, NymApiSource
 from nym_sphinx import Recipient, b58decode
 from nymgate.config import Config, split_address
+from nymgate.directory_io import ApiDirectory, FileDirectory
 from nymgate.errors import ConfigError, DependencyFailed, ExitCode, NymgateError, StoreBusy
 from nymgate.exits import choose_entry
 from nymgate.networks import Network, resolve_network
@@ -72,12 +73,16 @@ def make_plan(config: Config, data_dir: Path) -> Plan:
 
 def topology_source(plan: Plan) -> NymApiSource | FileSource:
     """Where the list of nodes comes from."""
-    return _source(plan.config, plan.network)
+    if plan.config.mixnet.topology_file:
+        return FileSource(_topology_file(plan.config))
+    return NymApiSource(plan.network.nym_api)
 
 
-def directory(config: Config, data_dir: Path) -> NymApiSource | FileSource:
+def directory(config: Config, data_dir: Path) -> ApiDirectory | FileDirectory:
     """The same for those who only want to look."""
-    return _source(config, _network(config, data_dir))
+    if config.mixnet.topology_file:
+        return FileDirectory(_topology_file(config))
+    return ApiDirectory(_network(config, data_dir).nym_api)
 
 
 def _network(config: Config, data_dir: Path) -> Network:
@@ -85,10 +90,8 @@ def _network(config: Config, data_dir: Path) -> Network:
     return replace(network, nym_api=tuple(config.mixnet.nym_api)) if config.mixnet.nym_api else network
 
 
-def _source(config: Config, network: Network) -> NymApiSource | FileSource:
-    if config.mixnet.topology_file:
-        return FileSource(Path(config.mixnet.topology_file).expanduser())
-    return NymApiSource(network.nym_api)
+def _topology_file(config: Config) -> Path:
+    return Path(config.mixnet.topology_file).expanduser()
 
 
 def client_options(plan: Plan) -> ClientOptions:

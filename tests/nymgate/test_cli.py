@@ -14,7 +14,7 @@ from nym_mixnet.topology import topology_to_network_json
 from nymgate.cli import app
 from nymgate.config_docs import example_file
 from nymgate.reference import COMMANDS, pages
-from tests.nymgate.mixnet_world import identity, node, recipient, topology
+from tests.nymgate.mixnet_world import identity, node, recipient, requester, topology
 
 NYMGATE = [sys.executable, "-c", "from nymgate.cli import main; main()"]
 
@@ -204,8 +204,22 @@ class TestGateways:
         rows = json.loads(result.output)
         assert {row["node_id"] for row in rows} == {1, 2}
         assert all(row["roles"] == ["entry"] for row in rows)
+        assert all(row["performance_percent"] is None for row in rows), "a file does not know"
         text = call("gateways", "--topology-file", network_json).output
         assert all(row["identity"] in text for row in rows)
+
+    def test_lists_performance_country_and_exit_where_known(self):
+        from nymgate.cli.gateways import show, table
+
+        nodes = topology(node(1, identity(1)), node(2, identity(2)))
+        exit_ = str(recipient(identity(2)))
+        rows = table(nodes, [requester(2, identity(2), exit_, country="CH")], {identity(1): 97})
+        assert [row["country"] for row in rows] == ["CH", None]
+        assert [row["exit"] for row in rows] == [exit_, None]
+        assert [row["roles"] for row in rows] == [["entry", "exit"], ["entry"]]
+        assert [row["performance_percent"] for row in rows] == [None, 97]
+        show(rows)
+        show([])
 
     def test_a_directory_out_of_reach_is_code_4(self, call):
         result = call("gateways", "--nym-api", "http://127.0.0.1:9/")

@@ -14,8 +14,10 @@ import time
 
 import pytest
 from aiohttp import web
+from typer.testing import CliRunner
 
 from nymgate import wiring
+from nymgate.cli import app
 from nymgate.config_layers import load
 from nymgate.daemon import Proxy
 from nymgate.errors import ExitCode, Reply, StoreBusy
@@ -54,9 +56,9 @@ async def website():
     async def count(request):
         return web.Response(text=str(len(await request.read())))
 
-    app = web.Application(client_max_size=1 << 30)
-    app.add_routes([web.get("/", small), web.get("/body", body), web.post("/count", count)])
-    runner = web.AppRunner(app, access_log=None)
+    site = web.Application(client_max_size=1 << 30)
+    site.add_routes([web.get("/", small), web.get("/body", body), web.post("/count", count)])
+    runner = web.AppRunner(site, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
@@ -290,6 +292,17 @@ async def test_the_proxy_connects_to_directory_and_gateway_only(network, tmp_pat
     assert web_port not in connections
     asked = {host for event, host in seen if event != "socket.connect"}
     assert asked <= {"127.0.0.1", None}, "no name is resolved here"
+
+
+def test_gateways_are_listed_with_what_the_directory_knows(network):
+    result = CliRunner().invoke(
+        app, ["gateways", "--network", str(network.net.data_dir / "localnet.toml"), "--json"]
+    )
+    assert result.exit_code == 0, result.stderr
+    rows = json.loads(result.output)
+    assert len(rows) == 2
+    assert [row["exit"] for row in rows if row["exit"]] == [network.net.exit_address]
+    assert all(row["performance_percent"] == 100 for row in rows)
 
 
 # As a process.

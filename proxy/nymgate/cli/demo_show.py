@@ -16,6 +16,7 @@ from nymgate.units import human_bytes
 if TYPE_CHECKING:
     from nymgate.cli.demo import Result
 
+PLAIN_COLUMNS: Final = 120
 NEXT_STEPS: Final = """\
 now try:
   nymgate localnet up                          keep such a network running, and in another terminal
@@ -29,7 +30,8 @@ class Show:
     """Talks to the person in front of it."""
 
     def __init__(self, *, silent: bool = False) -> None:
-        self._console = Console(file=sys.stdout, quiet=silent, highlight=False, soft_wrap=True)
+        width = None if sys.stdout.isatty() else PLAIN_COLUMNS
+        self._console = Console(file=sys.stdout, quiet=silent, highlight=False, soft_wrap=True, width=width)
 
     def note(self, text: str) -> None:
         """One line."""
@@ -89,9 +91,8 @@ def rows(result: "Result") -> list[tuple[str, str]]:
     real = f"{packets['sent_real']:,} real"
     supply = f"{packets['sent_reply_packets']:,} with reply packets for the exit"
     again = f"{packets['sent_retransmitted']:,} retransmitted"
-    path = f"{result.entry} → mix layer 1 → mix layer 2 → mix layer 3 → {result.exit}"
     return [
-        ("hops", f"{path}, its exit → web server"),
+        ("hops", f"{result.entry} → layer 1 → layer 2 → layer 3 → {result.exit} → exit → web server"),
         ("profile", result.profile),
         ("network up / proxy ready", f"{result.network_seconds:.1f} s / {result.ready_seconds:.1f} s"),
         (f"page, {len(page)} parts", page_text),

@@ -45,8 +45,8 @@ def gateways(
     settings = effective.config
     source = wiring.directory(settings, data_dir(settings, os.environ))
 
-    async def ask() -> "tuple[Topology, list[DescribedNode]]":
-        return await source.fetch(), await source.described_nodes()
+    async def ask() -> "tuple[Topology, list[DescribedNode], dict[bytes, int]]":
+        return await source.fetch(), await source.described_nodes(), await source.performances()
 
     rows = table(*asyncio.run(ask()))
     if as_json:
@@ -55,8 +55,10 @@ def gateways(
         show(rows)
 
 
-def table(topology: "Topology", described: "list[DescribedNode]") -> list[dict[str, Any]]:
-    """One row for each gateway that clients can connect to, best known first."""
+def table(
+    topology: "Topology", described: "list[DescribedNode]", performances: "dict[bytes, int]"
+) -> list[dict[str, Any]]:
+    """One row for each gateway that clients can connect to, by country."""
     from nym_sphinx import b58encode
 
     about = {node.identity: node for node in described}
@@ -69,6 +71,7 @@ def table(topology: "Topology", described: "list[DescribedNode]") -> list[dict[s
                 "identity": b58encode(node.identity),
                 "node_id": node.node_id,
                 "country": told.country if told is not None else None,
+                "performance_percent": performances.get(node.identity),
                 "roles": [
                     name
                     for name, has in (
@@ -90,9 +93,11 @@ def show(rows: list[dict[str, Any]]) -> None:
     if not rows:
         typer.echo("The network lists no entry gateways.")
         return
-    typer.echo(f"{'identity':<44}  {'country':<7}  {'roles':<12}  exit")
+    typer.echo(f"{'identity':<44}  {'country':<7}  {'performance':>11}  {'roles':<12}  exit")
     for row in rows:
+        percent = row["performance_percent"]
+        performance = "-" if percent is None else f"{percent} %"
         typer.echo(
-            f"{row['identity']:<44}  {row['country'] or '-':<7}  {','.join(row['roles']):<12}  "
+            f"{row['identity']:<44}  {row['country'] or '-':<7}  {performance:>11}  {','.join(row['roles']):<12}  "
             f"{row['exit'] or '-'}"
         )
