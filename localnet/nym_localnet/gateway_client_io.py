@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
-from nym_mixnet.gateway_wire import NONCE_BYTES, SessionKey, is_ack, seal_pushed
-from nym_sphinx import KeyRotation, SurbAck
 
 from nym_localnet.counters import GatewayCounters
 from nym_localnet.gateway_rules import Allowance
+from nym_mixnet.gateway_wire import NONCE_BYTES, SessionKey, is_ack, seal_pushed
+from nym_sphinx import KeyRotation, SurbAck
 
 PUSH_BATCH: Final = 32
 MAX_QUEUED: Final = 5_000

@@ -14,6 +14,11 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import WSMsgType, web
+
+from nym_localnet import gateway_rules as rules
+from nym_localnet.errors import Refused
+from nym_localnet.gateway_client_io import ClientSession
+from nym_localnet.tickets import TicketContext
 from nym_mixnet.errors import HandshakeFailed, MalformedGatewayMessage
 from nym_mixnet.gateway_wire import (
     NONCE_BYTES,
@@ -48,11 +53,6 @@ from nym_mixnet.gateway_wire import (
 )
 from nym_mixnet.handshake import HANDSHAKE_TIMEOUT_SECONDS, GatewayHandshake, HandshakeState
 from nym_sphinx import SYSTEM_RNG
-
-from nym_localnet import gateway_rules as rules
-from nym_localnet.errors import Refused
-from nym_localnet.gateway_client_io import ClientSession
-from nym_localnet.tickets import TicketContext
 
 if TYPE_CHECKING:
     from nym_localnet.gateway_io import Gateway

@@ -17,10 +17,6 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from aiohttp import web
-from nym_mixnet.gateway_wire import SessionKey
-from nym_mixnet.keys import SigningKey
-from nym_mixnet.tasks_io import TaskSet
-from nym_sphinx import FinalHop, Frame, MalformedAck, PacketSize, split_surb_ack
 
 from nym_localnet import gateway_rules as rules
 from nym_localnet.counters import GatewayCounters
@@ -30,6 +26,10 @@ from nym_localnet.gateway_connection_io import GatewayConnection
 from nym_localnet.gateway_store_io import RETENTION_SECONDS, GatewayStore
 from nym_localnet.mix_io import MixNode
 from nym_localnet.tickets import RefuseAllTickets, TicketVerifier
+from nym_mixnet.gateway_wire import SessionKey
+from nym_mixnet.keys import SigningKey
+from nym_mixnet.tasks_io import TaskSet
+from nym_sphinx import FinalHop, Frame, MalformedAck, PacketSize, split_surb_ack
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +82,7 @@ class Gateway:
         mix.on_final = self._final
 
     async def start(self, host: str, mix_port: int, websocket_port: int) -> tuple[int, int]:
-        """Listen; returns the mix port and the websocket port (chosen by the system where 0 was asked for).
-        """
+        """Listen; returns the mix port and the websocket port (the system chooses where 0 was given)."""
         await self.store.open()
         self._server = web.Server(self._handle, access_log=None)
         self._listener = await asyncio.get_running_loop().create_server(self._server, host, websocket_port)

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from nym_localnet.errors import Refused
 from nym_mixnet.gateway_requests import AuthenticateRequest
 from nym_mixnet.session_key import SessionKey
-
-from nym_localnet.errors import Refused
 
 CURRENT_PROTOCOL: Final = 6
 OLDEST_PROTOCOL: Final = 4

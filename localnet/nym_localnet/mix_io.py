@@ -19,6 +19,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, cast
 
+from nym_localnet.addresses import PeerFilter
+from nym_localnet.counters import Faults, MixCounters
+from nym_localnet.delays_io import DelayQueue
+from nym_localnet.peers_io import PeerPool
+from nym_localnet.sphinx_keys import KeyRing
 from nym_mixnet.tasks_io import TaskSet
 from nym_sphinx import (
     SYSTEM_RNG,
@@ -37,12 +42,6 @@ from nym_sphinx import (
     encode_frame,
     unwrap,
 )
-
-from nym_localnet.addresses import PeerFilter
-from nym_localnet.counters import Faults, MixCounters
-from nym_localnet.delays_io import DelayQueue
-from nym_localnet.peers_io import PeerPool
-from nym_localnet.sphinx_keys import KeyRing
 
 logger = logging.getLogger(__name__)
 

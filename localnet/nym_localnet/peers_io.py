@@ -11,11 +11,10 @@ import logging
 from collections import deque
 from typing import Final, cast
 
-from nym_mixnet.tasks_io import TaskSet
-from nym_sphinx import MalformedAddress, NodeAddress
-
 from nym_localnet.addresses import PeerFilter
 from nym_localnet.counters import MixCounters
+from nym_mixnet.tasks_io import TaskSet
+from nym_sphinx import MalformedAddress, NodeAddress
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,8 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Final
 
-from nym_sphinx import KeyRotation, x25519_public
-
 from nym_localnet.replay import ReplayFilter
+from nym_sphinx import KeyRotation, x25519_public
 
 SEED_BYTES: Final = 32
 
@@ -68,8 +67,7 @@ class KeyRing:
         self._index()
 
     def candidates(self, rotation: KeyRotation) -> tuple[SphinxKey, ...]:
-        """The keys to try for a frame with that rotation byte, in order; none when that parity has expired.
-        """
+        """The keys to try for a frame with that rotation byte, in order; none for an expired parity."""
         return self._by_rotation[rotation]
 
     def rotate(self, rotation_id: int) -> None:
