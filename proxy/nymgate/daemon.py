@@ -7,6 +7,7 @@ trying again cannot mend ends the proxy: wrong configuration, a data folder that
 
 import asyncio
 import contextlib
+import math
 import random
 import signal
 from collections.abc import Callable, Coroutine, Sequence
@@ -135,6 +136,7 @@ class Proxy:
                 failures += 1
                 await asyncio.sleep(pause)
             else:
+                self._avoid.clear()
                 self._connected = connected
                 self.upstream.way = Way(connected.client, connected.exit, connected.sleeper)
                 self._ready.set_result(connected)
@@ -157,6 +159,8 @@ class Proxy:
                 "Give one as mixnet.exit, or try another network.",
             )
         entry = self._choose_entry(topology, exits, active)
+        if active is not None and active != entry.identity:
+            await self._forget_replies()
         client = MixnetClient(
             source=_Prefetched(source, topology),
             store=ClientStore(plan.folder),
@@ -168,7 +172,9 @@ class Proxy:
         await self._start(client, entry)
         try:
             exit_client = await self._choose_exit(client, exits)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, NoUsableExit):
+                self._avoid.add(entry.identity)  # perhaps the only live exit is at this very gateway
             await client.pause()  # nothing of ours is worth waiting for
             await client.close()
             raise
@@ -178,6 +184,16 @@ class Proxy:
     async def _remembered_entry(self) -> bytes | None:
         async with ClientStore(self.plan.folder) as store:
             return await store.active_gateway()
+
+    async def _forget_replies(self) -> None:
+        """Begin anew with every exit: the reply packets that exits hold lead to the gateway used before.
+
+        An exit answers with the oldest ones it has for a sender tag, so under the old tag the first thousand answers
+        would go where nobody fetches them.
+        """
+        async with ClientStore(self.plan.folder) as store:
+            await store.drop_sender_tags()
+            await store.purge_reply_keys(math.inf)
 
     def _choose_entry(
         self, topology: Topology, exits: Sequence[ExitCandidate], active: bytes | None
@@ -205,7 +221,6 @@ class Proxy:
                 "Check this machine's connection, or choose another gateway with --entry.",
                 layer="gateway",
             ) from None
-        self._avoid.clear()
 
     async def _choose_exit(self, client: MixnetClient, exits: Sequence[ExitCandidate]) -> ExitClient:
         options = wiring.exit_options(self.plan)

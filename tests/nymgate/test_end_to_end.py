@@ -16,7 +16,8 @@ import pytest
 from aiohttp import web
 from typer.testing import CliRunner
 
-from nymgate import wiring
+from nym_sphinx import b58encode
+from nymgate import daemon, wiring
 from nymgate.cli import app
 from nymgate.config_layers import load
 from nymgate.daemon import Proxy
@@ -303,6 +304,55 @@ def test_gateways_are_listed_with_what_the_directory_knows(network):
     assert len(rows) == 2
     assert [row["exit"] for row in rows if row["exit"]] == [network.net.exit_address]
     assert all(row["performance_percent"] == 100 for row in rows)
+
+
+# Choosing at the start, in a network with a choice: exit1 is at gateway3, exit2 at gateway2.
+
+
+@pytest.fixture(scope="module")
+def wide_network():
+    with BackgroundNetwork(gateways=3, exits=2) as background:
+        yield background
+
+
+@pytest.fixture
+def choice(wide_network):
+    yield wide_network
+    for handle in wide_network.net.nodes.values():
+        handle.stall = False
+
+
+def gateway_of(network, name):
+    node_id = network.net.nodes[name].plan.node_id
+    return next(node for node in network.net.gateways if node.node_id == node_id)
+
+
+async def test_a_silent_exit_is_passed_over_even_if_the_entry_has_to_change(
+    choice, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(daemon, "EXIT_PROBE_SECONDS", 2.0)
+    live = choice.net.exit_addresses[1]
+    home = gateway_of(choice, "gateway2")
+    assert live.endswith(b58encode(home.identity)), "exit2 is where this test thinks it is"
+    settings = {"mixnet.entry": b58encode(home.identity)}
+    async with proxy_on(choice, tmp_path, **settings) as proxy:
+        assert proxy.connected.entry.identity == home.identity
+        assert str(proxy.connected.exit.recipient) == choice.net.exit_addresses[0]
+    choice.net.nodes["exit1"].stall = True
+    async with proxy_on(choice, tmp_path) as proxy:  # the entry it remembers is at the only live exit
+        assert str(proxy.connected.exit.recipient) == live
+        assert proxy.connected.entry.identity != home.identity
+
+
+async def test_an_entry_that_does_not_answer_is_passed_over(choice, tmp_path, monkeypatch):
+    monkeypatch.setattr(daemon, "GATEWAY_START_SECONDS", 2.0)
+    dead = gateway_of(choice, "gateway1")
+    async with proxy_on(choice, tmp_path, **{"mixnet.entry": b58encode(dead.identity)}):
+        pass
+    choice.net.nodes["gateway1"].stall = True
+    async with proxy_on(choice, tmp_path) as proxy:  # the entry it remembers is the dead one
+        assert proxy.connected.entry.identity != dead.identity
+        assert proxy.connected.entry.identity != proxy.connected.exit.recipient.gateway
 
 
 # As a process.
