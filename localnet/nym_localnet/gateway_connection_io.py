@@ -85,10 +85,12 @@ class GatewayConnection:
                 writer = group.create_task(session.run_writer(), name="gateway session writer")
                 try:
                     await self._serve(session)
+                except (ConnectionOverError, ConnectionError):
+                    logger.debug("a client has left")
                 finally:
                     writer.cancel()
         except (ConnectionOverError, ConnectionError):
-            pass
+            logger.debug("a client has left before it was authenticated")
         except Refused as refused:
             self._gateway.counters.refused_sessions += 1
             logger.debug("connection refused: %s", refused.text)
@@ -147,10 +149,8 @@ class GatewayConnection:
         await gateway.make_way(identity, request.timestamp)
         session = self._claim(identity, key, float(request.timestamp))
         await gateway.store.set_last_auth(identity, request.timestamp)
-        if record is not None:
-            session.allowance = rules.Allowance(record.available_bytes, record.expires_unix)
+        gateway.load_allowance(session, record)
         await self._push_stored(session)
-        session.allowance.expire(gateway.clock())
         await self._send(AuthenticateResponse(version, True, session.allowance.available))
         return session
 
@@ -174,9 +174,7 @@ class GatewayConnection:
             raise Refused(rules.DUPLICATE)
         session = self._claim(identity, key, gateway.clock())
         await gateway.store.register(identity, key.raw)
-        record = await gateway.store.client(identity)
-        if record is not None:
-            session.allowance = rules.Allowance(record.available_bytes, record.expires_unix)
+        gateway.load_allowance(session, await gateway.store.client(identity))
         await self._push_stored(session)
         await self._send(RegisterResponse(handshake.negotiated_version, True))
         return session

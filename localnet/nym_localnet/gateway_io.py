@@ -23,7 +23,7 @@ from nym_localnet.counters import GatewayCounters
 from nym_localnet.errors import Refused
 from nym_localnet.gateway_client_io import ClientSession, Push
 from nym_localnet.gateway_connection_io import GatewayConnection
-from nym_localnet.gateway_store_io import RETENTION_SECONDS, GatewayStore
+from nym_localnet.gateway_store_io import RETENTION_SECONDS, ClientRecord, GatewayStore
 from nym_localnet.mix_io import MixNode
 from nym_localnet.tickets import RefuseAllTickets, TicketVerifier
 from nym_mixnet.gateway_wire import SessionKey
@@ -39,6 +39,8 @@ MAX_MESSAGE_BYTES: Final = 1024 * 1024
 SAVE_INTERVAL_SECONDS: Final = 1.0
 PURGE_INTERVAL_SECONDS: Final = 3600.0
 SHUTDOWN_SECONDS: Final = 2.0
+UNMETERED_BYTES: Final = 1 << 60
+UNMETERED_UNIX: Final = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class GatewaySettings:
     enforce_tickets: bool = False
     """refuse free allowances"""
     free_allowance_bytes: int = rules.FREE_ALLOWANCE_BYTES
+    unmetered: frozenset[bytes] = frozenset()
+    """identities of clients that pay nothing: the exits that live at this gateway, as upstream's do inside it"""
 
 
 class Gateway:
@@ -205,6 +209,14 @@ class Gateway:
             self._keep(session.identity, push)
         if session.dirty:
             await self.save_allowance(session)
+
+    def load_allowance(self, session: ClientSession, record: ClientRecord | None) -> None:
+        """Begin to meter a session with what the store knows."""
+        if session.identity in self.settings.unmetered:
+            session.allowance = rules.Allowance(UNMETERED_BYTES, UNMETERED_UNIX)
+        elif record is not None:
+            session.allowance = rules.Allowance(record.available_bytes, record.expires_unix)
+            session.allowance.expire(self.clock())
 
     async def save_allowance(self, session: ClientSession) -> None:
         """Write a client's allowance to the store."""

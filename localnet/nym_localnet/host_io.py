@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nym_localnet.addresses import PeerFilter
-from nym_localnet.counters import ExitCounters, Faults, GatewayCounters, MixCounters
+from nym_localnet.counters import Faults, GatewayCounters, MixCounters
 from nym_localnet.errors import LocalnetError, StartFailed
 from nym_localnet.mix_io import MixNode, MixSettings
 from nym_localnet.plan import NodeKind, NodePlan, Ports, without_ports
@@ -23,7 +23,6 @@ from nym_localnet.sphinx_keys import KeyRing, identity_private
 from nym_localnet.tickets import TicketVerifier
 from nym_mixnet.keys import SigningKey
 from nym_mixnet.tasks_io import TaskSet
-from nym_sphinx import SYSTEM_RNG
 
 logger = logging.getLogger(__name__)
 
@@ -175,7 +174,9 @@ class HostedGateway(HostedMix):
             self._mix,
             GatewayStore(path, durable=settings.durable),
             settings=GatewaySettings(
-                enforce_tickets=settings.enforce_tickets, free_allowance_bytes=settings.free_allowance_bytes
+                enforce_tickets=settings.enforce_tickets,
+                free_allowance_bytes=settings.free_allowance_bytes,
+                unmetered=frozenset(bytes.fromhex(identity) for identity in self.plan.unmetered),
             ),
             verifier=self._verifier,
             counters=self._gateway_counters,
@@ -232,7 +233,7 @@ class NodeHost:
         """See `Host`."""
         from nym_localnet.hosted_exit_io import HostedExit
 
-        node = HostedExit(plan, self._settings, nym_api_url, gateway_identity, SYSTEM_RNG)
+        node = HostedExit(plan, self._settings, nym_api_url, gateway_identity)
         self._nodes[plan.name] = node
         await node.start()
         return node.address
@@ -275,4 +276,4 @@ class NodeHost:
             raise LocalnetError(f"no node {name} runs here") from None
 
 
-__all__ = ["ExitCounters", "Host", "HostSettings", "Hosted", "NodeHost"]
+__all__ = ["Host", "HostSettings", "Hosted", "NodeHost"]

@@ -21,6 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from nym_exit.errors import MalformedPolicy
+from nym_exit.exit_policy import ExitPolicy
 from nym_localnet.directory import Directory, PublishedNode
 from nym_localnet.epochs import EpochClock
 from nym_localnet.errors import BadOptions, LocalnetError, StartFailed, WorkerLost
@@ -99,6 +101,10 @@ class Localnet:
     async def _start(self) -> None:
         options = self.options
         self._open_folder()
+        try:
+            ExitPolicy.parse(options.exit_policy)
+        except MalformedPolicy as error:
+            raise BadOptions(f"exit_policy: {error}") from error
         state = read_state(self.data_dir)
         self._seed = options.seed or (state.seed if state else secrets.token_bytes(SEED_BYTES))
         rotation_id = max(options.rotation_id, state.rotation_id if state else 0)
@@ -242,19 +248,22 @@ class Localnet:
             self._hosts.append(host)
             self._add_handles(relays, host)
             return await host.start(relays)
-        count = self.options.workers or min(os.cpu_count() or 1, len(relays))
-        ports: dict[str, Ports] = {}
-        for number, hand in enumerate(share(relays, count), start=1):
+        hands = share(relays, self.options.workers or min(os.cpu_count() or 1, len(relays)))
+        homes: dict[str, Host] = {}
+        for number, hand in enumerate(hands, start=1):
             worker = await WorkerHost.spawn(settings, f"worker {number}")
             self._hosts.append(worker)
-            self._add_handles(tuple(hand), worker)
-        async with asyncio.TaskGroup() as group:
-            starts = [
-                group.create_task(host.start(hand))
-                for host, hand in zip(self._hosts, share(relays, count), strict=True)
-            ]
-        for start in starts:
-            ports |= start.result()
+            homes |= {plan.name: worker for plan in hand}
+        for plan in relays:
+            self._add_handles((plan,), homes[plan.name])
+        starts = await asyncio.gather(
+            *(host.start(hand) for host, hand in zip(self._hosts, hands, strict=True)), return_exceptions=True
+        )
+        ports: dict[str, Ports] = {}
+        for started in starts:
+            if isinstance(started, BaseException):
+                raise started
+            ports |= started
         return ports
 
     def _add_handles(self, plans: tuple[NodePlan, ...], host: Host) -> None:
@@ -338,8 +347,11 @@ class Localnet:
             coming = clock.rotation_at(now + lead) + 1
             await asyncio.sleep(clock.rotation_start(coming) - lead - now)
             async with self._rotating:
-                if self.nym_api.directory.clock is clock:  # otherwise somebody rotated by hand meanwhile
-                    await self._rotate_nodes(coming)
+                if self.nym_api.directory.clock is not clock:
+                    continue  # somebody rotated by hand meanwhile
+                await self._rotate_nodes(coming)
+            await asyncio.sleep(lead)
+            self.write_files()
 
 
 def summary(net: Localnet) -> dict[str, Any]:

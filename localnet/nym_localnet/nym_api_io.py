@@ -93,13 +93,15 @@ class NymApi:
         app.router.add_get(PATH_DESCRIBED_V1, self._described)
         app.router.add_post(PATH_NODES_BY_ADDRESSES, self._by_addresses)
         app.router.add_post(PATH_REFRESH_DESCRIBED, self._refresh_described)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS
+        )
         await self._runner.setup()
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((host, port))
-            await web.SockSite(self._runner, listener, shutdown_timeout=SHUTDOWN_SECONDS).start()
+            await web.SockSite(self._runner, listener).start()
         except BaseException:
             listener.close()
             raise

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from nym_localnet.errors import BadOptions
 from nym_localnet.options import LAYERS, LocalnetOptions
-from nym_localnet.sphinx_keys import derive
+from nym_localnet.sphinx_keys import derive, exit_keys
 
 
 class NodeKind(StrEnum):
@@ -37,6 +37,8 @@ class NodePlan:
     ws_port: int = 0
     gateway: str = ""
     """exits: the name of the gateway that they are a client of"""
+    unmetered: tuple[str, ...] = ()
+    """gateways: identities (hex) of the exits that live there"""
     loss: float = 0.0
     fixed_ports: bool = False
     """the ports were asked for: another program that holds one is an error, not a reason to choose anew"""
@@ -53,7 +55,7 @@ class NodePlan:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> NodePlan:
         """The reverse of `to_json`."""
-        return cls(**{**value, "kind": NodeKind(value["kind"])})
+        return cls(**{**value, "kind": NodeKind(value["kind"]), "unmetered": tuple(value["unmetered"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,11 @@ def plan_network(
     for index in range(options.exits):
         name = f"{EXIT_PREFIX}{index + 1}"
         home = f"{GATEWAY_PREFIX}{gateways - index % gateways}"
-        plans.append(NodePlan(name, NodeKind.EXIT, derive(seed, name).hex(), gateway=home))
+        own_seed = derive(seed, name)
+        plans.append(NodePlan(name, NodeKind.EXIT, own_seed.hex(), gateway=home))
+        number = next(number for number, plan in enumerate(plans) if plan.name == home)
+        guests = (*plans[number].unmetered, exit_keys(own_seed).identity_public.hex())
+        plans[number] = replace(plans[number], unmetered=guests)
     _check_names(options, plans)
     return tuple(plans)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from nym_localnet.replay import ReplayFilter
+from nym_mixnet.keys import ACK_KEY_BYTES, ClientKeys
 from nym_sphinx import KeyRotation, x25519_public
 
 SEED_BYTES: Final = 32
@@ -85,3 +86,9 @@ class KeyRing:
             for rotation in KeyRotation
         }
         self._by_rotation[KeyRotation.UNKNOWN] = keys
+
+
+def exit_keys(seed: bytes) -> ClientKeys:
+    """The keys of an exit, which is a client: its address is known before it starts."""
+    ack_key = derive(seed, "acks")[:ACK_KEY_BYTES]
+    return ClientKeys(derive(seed, "identity"), derive(seed, "encryption"), ack_key)
