@@ -11,8 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from nym_sphinx.base58 import b58encode
-
 from nym_mixnet.nym_api import (
     DeclaredRoles,
     declared_roles_json,
@@ -21,6 +19,7 @@ from nym_mixnet.nym_api import (
 )
 from nym_mixnet.topology import read_ip_addresses
 from nym_mixnet.wire_json import Fields, JsonFaultError, compact
+from nym_sphinx.base58 import b58encode
 
 PATH_DESCRIBED = "/v2/nym-nodes/described"
 PATH_DESCRIBED_V1 = "/v1/nym-nodes/described"
@@ -64,6 +63,8 @@ class DescribedPage:
     nodes: tuple[DescribedNode, ...]
     total: int
     page: int = 0
+    listed: int = 0
+    """How many there were, the unreadable ones included."""
 
 
 def _read_country(auxiliary: Fields | None) -> str | None:
@@ -115,13 +116,13 @@ def parse_described_page(text: str | bytes) -> DescribedPage:
 
     def read(fields: Fields) -> DescribedPage:
         pagination = fields.object("pagination")
-        nodes = []
-        for node in fields.objects("data"):
+        nodes, listed = [], fields.objects("data")
+        for node in listed:
             try:
                 nodes.append(_read_node(node))
             except JsonFaultError:
                 continue
-        return DescribedPage(tuple(nodes), pagination.u64("total"), pagination.u32("page"))
+        return DescribedPage(tuple(nodes), pagination.u64("total"), pagination.u32("page"), len(listed))
 
     return reading(text, read)
 

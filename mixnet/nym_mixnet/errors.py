@@ -157,12 +157,12 @@ class NymApiError(TopologyError):
 
 
 class MalformedTopology(TopologyError):
-    """A body or file is wrong. `path` names the field, e.g. ``nodes.data[3].mix_port``."""
+    """A body or file is wrong. `path` names the field, e.g. ``nodes.data[3].mix_port``; `source` where from."""
 
     kind = ErrorKind.PROTOCOL
 
-    def __init__(self, path: str, problem: str) -> None:
-        super().__init__(f"{path}: {problem}" if path else problem)
+    def __init__(self, path: str, problem: str, *, source: str = "") -> None:
+        super().__init__(": ".join(part for part in (source, path, problem) if part))
         self.path = path
         self.problem = problem
 

@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import StrEnum
 
-from nym_sphinx.errors import SphinxError
-from nym_sphinx.mix_packet import MixPacket
-
 from nym_mixnet.errors import MalformedGatewayMessage
 from nym_mixnet.gateway_requests import EcashCredential, EncryptedRequest
 from nym_mixnet.gateway_responses import EncryptedResponse
 from nym_mixnet.session_key import NONCE_BYTES, SessionKey
 from nym_mixnet.wire_json import Fields, JsonFaultError, compact, load_json
+from nym_sphinx.errors import SphinxError
+from nym_sphinx.mix_packet import MixPacket
 
 KIND_FORWARD = 1
 KIND_FORWARD_V2 = 2

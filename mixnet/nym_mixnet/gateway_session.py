@@ -13,8 +13,6 @@ from __future__ import annotations
 import random
 from enum import StrEnum
 
-from nym_sphinx.mix_packet import MixPacket
-
 from nym_mixnet.errors import (
     DuplicateSession,
     GatewayError,
@@ -81,6 +79,7 @@ from nym_mixnet.gateway_wire import (
 from nym_mixnet.handshake import ClientHandshake, HandshakeState
 from nym_mixnet.keys import ClientKeys
 from nym_mixnet.tickets import TicketOutcome
+from nym_sphinx.mix_packet import MixPacket
 
 
 class SessionState(StrEnum):

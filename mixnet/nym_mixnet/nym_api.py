@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-from nym_sphinx.base58 import b58encode
-
 from nym_mixnet.errors import MalformedTopology
 from nym_mixnet.nym_api_bincode import encode_nodes_page_bincode, parse_nodes_page_bincode
 from nym_mixnet.nym_api_models import (
@@ -40,6 +38,7 @@ from nym_mixnet.timestamps import (
 )
 from nym_mixnet.topology import RewardedSet, read_ip_addresses, read_rewarded_set, rewarded_set_json
 from nym_mixnet.wire_json import U32_MAX, Fields, JsonFaultError, compact, load_json
+from nym_sphinx.base58 import b58encode
 
 PATH_KEY_ROTATION_INFO = "/v1/epoch/key-rotation-info"
 PATH_REWARDED_SET = "/v1/nym-nodes/rewarded-set"

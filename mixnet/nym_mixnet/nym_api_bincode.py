@@ -6,8 +6,6 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Literal, TypeVar
 
-from nym_sphinx.base58 import b58decode, b58encode
-
 from nym_mixnet.bincode import Reader, Writer
 from nym_mixnet.errors import MalformedTopology
 from nym_mixnet.nym_api_models import (
@@ -29,6 +27,7 @@ from nym_mixnet.timestamps import (
     time_or_epoch,
 )
 from nym_mixnet.wire_json import U16_MAX, U32_MAX, U64_MAX
+from nym_sphinx.base58 import b58decode, b58encode
 
 _Value = TypeVar("_Value")
 

@@ -8,11 +8,10 @@ from decimal import Decimal, InvalidOperation
 from ipaddress import ip_address
 from typing import Literal
 
-from nym_sphinx.addressing import NodeAddress
-
 from nym_mixnet.errors import MalformedTopology
 from nym_mixnet.timestamps import NANOSECONDS, to_datetime
 from nym_mixnet.topology import EntryDetails, NodeRoles, RewardedSet, RoutingNode, Topology
+from nym_sphinx.addressing import NodeAddress
 
 MINIMUM_MIXNODE_PERFORMANCE_PERCENT = 50
 MINIMUM_GATEWAY_PERFORMANCE_PERCENT = 50

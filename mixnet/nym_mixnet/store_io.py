@@ -19,11 +19,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from nym_sphinx.rng import SYSTEM_RNG
-
 from nym_mixnet.errors import StoreError, StoreInUse
 from nym_mixnet.keys import ClientKeys, read_key_files, write_key_files
 from nym_mixnet.store_db import GatewayRegistration, ReplyKeyRecord, ReplyKeyRow, StateDatabase
+from nym_sphinx.rng import SYSTEM_RNG
 
 __all__ = ["ClientStore", "GatewayRegistration", "MemoryStore", "ReplyKeyRecord", "ReplyKeyRow"]
 

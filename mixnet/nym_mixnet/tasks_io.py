@@ -65,6 +65,12 @@ class TaskSet:
         if self._on_crash is not None:
             self._on_crash(task.get_name(), error)
 
+    async def wait(self) -> None:
+        """Wait until all tasks have ended by themselves."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+            await asyncio.sleep(0)
+
     async def close(self) -> None:
         """Cancel everything and wait until it has ended. Safe to call twice, and from one of the tasks."""
         self._closed = True

@@ -14,15 +14,14 @@ from datetime import UTC, datetime
 from functools import cached_property
 from ipaddress import ip_address
 
+from nym_mixnet.errors import MalformedTopology, TopologyUnusable, UnknownGateway
+from nym_mixnet.timestamps import format_rfc3339, from_datetime, parse_rfc3339, to_datetime
+from nym_mixnet.wire_json import U32_MAX, Fields, JsonFaultError, compact, load_json
 from nym_sphinx.addressing import NodeAddress
 from nym_sphinx.base58 import b58decode, b58encode
 from nym_sphinx.errors import MalformedAddress
 from nym_sphinx.packet import Hop
 from nym_sphinx.sizes import KeyRotation
-
-from nym_mixnet.errors import MalformedTopology, TopologyUnusable, UnknownGateway
-from nym_mixnet.timestamps import format_rfc3339, from_datetime, parse_rfc3339, to_datetime
-from nym_mixnet.wire_json import U32_MAX, Fields, JsonFaultError, compact, load_json
 
 UNKNOWN_ROTATION = U32_MAX
 """The rotation id of a topology that does not know it."""

@@ -1,0 +1,169 @@
+"""Keeps the allowance of one gateway session up (docs/protocol/03 §9.3, §9.4).
+
+One claim at a time, in a task of its own, so that sending never waits for a payment. With a `TicketSource`
+it pays tickets, without one it asks for the free allowance. Every prepared ticket is settled exactly once,
+whatever happens to the session meanwhile: unsent it stays unspent, sent without an answer it counts as
+spent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+from nym_mixnet.allowance import Allowance
+from nym_mixnet.errors import GatewayProtocolError, GatewayUnreachable, MixnetError
+from nym_mixnet.gateway_events import ClaimAnswered
+from nym_mixnet.gateway_session import GatewaySession
+from nym_mixnet.gateway_wire import TEXT_TICKETS_ONLY
+from nym_mixnet.link_state import LinkOptions, LinkStats
+from nym_mixnet.tasks_io import TaskSet
+from nym_mixnet.tickets import PreparedTicket, TicketOutcome, TicketSource
+
+_LOG = logging.getLogger(__name__)
+
+
+class BandwidthClaims:
+    """Lives as long as its link; `run` serves one session."""
+
+    def __init__(
+        self,
+        *,
+        tickets: TicketSource | None,
+        gateway_identity: bytes,
+        allowance: Allowance,
+        stats: LinkStats,
+        options: LinkOptions,
+        rng: random.Random,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._tickets = tickets
+        self._gateway_identity = gateway_identity
+        self._allowance = allowance
+        self._stats = stats
+        self._options = options
+        self._rng = rng
+        self._on_change = on_change
+        self._wanted = asyncio.Event()
+        self._answer: asyncio.Future[ClaimAnswered] | None = None
+        self._failures = 0
+        self._settlements = TaskSet("ticket settlements")
+        self._said: set[str] = set()
+
+    def check(self) -> None:
+        """The allowance changed: claim if there is too little."""
+        if self._allowance.wants_claim:
+            self._wanted.set()
+
+    def answered(self, event: ClaimAnswered) -> None:
+        """The gateway answered the running claim."""
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(event)
+
+    async def run(self, session: GatewaySession, send: Callable[[], Awaitable[None]]) -> None:
+        """Claim for `session` until cancelled. `send` writes what the session wants to have sent.
+
+        Raises `GatewayProtocolError` if a claim is not answered in time: the order of answers is all there
+        is to tell them apart, so that session is of no use any more.
+        """
+        self.check()
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            if not self._allowance.wants_claim:
+                continue
+            if await self._claim(session, send):
+                self._failures = 0
+                self.check()  # one ticket may not be enough
+            else:
+                self._allowance.claim_failed()
+                self._on_change()
+                await asyncio.sleep(self._pause())
+                self._wanted.set()
+
+    async def finish(self) -> None:
+        """Wait until every ticket is settled."""
+        await self._settlements.wait()
+
+    def _pause(self) -> float:
+        longest = self._options.claim_retry_first_seconds * 2.0 ** min(self._failures, 30)
+        self._failures += 1
+        return self._rng.uniform(0.5, 1.0) * min(longest, self._options.claim_retry_limit_seconds)
+
+    async def _claim(self, session: GatewaySession, send: Callable[[], Awaitable[None]]) -> bool:
+        if self._tickets is None:
+            answer = await self._ask(session.claim_free, send)
+        else:
+            try:
+                ticket = await self._tickets.prepare(self._gateway_identity)
+            except MixnetError as error:
+                self._failed(f"no ticket to pay the gateway with: {error}")
+                return False
+            except Exception as error:
+                _LOG.exception("the ticket source failed")
+                self._failed(f"no ticket to pay the gateway with ({type(error).__name__})")
+                return False
+            answer = await self._pay(ticket, session, send)
+        if answer.outcome is TicketOutcome.ACCEPTED:
+            self._stats.claims += 1
+            self._said.clear()
+            _LOG.info("the gateway raised the allowance to %s bytes", answer.available_total)
+            return True
+        if self._tickets is not None:
+            self._failed(f"the gateway did not take a ticket: {answer.reason}")
+        elif TEXT_TICKETS_ONLY in answer.reason:
+            self._failed("the gateway gives no free bandwidth: it has to be paid with tickets")
+        else:
+            self._failed(f"the gateway refused free bandwidth: {answer.reason}")
+        return False
+
+    def _failed(self, what: str) -> None:
+        self._stats.claims_failed += 1
+        self._stats.last_error = what
+        if what not in self._said:  # a new trouble is worth a line, the same one again is not
+            self._said.add(what)
+            _LOG.warning("%s", what)
+
+    async def _pay(
+        self, ticket: PreparedTicket, session: GatewaySession, send: Callable[[], Awaitable[None]]
+    ) -> ClaimAnswered:
+        began = False
+
+        def begin() -> None:
+            nonlocal began
+            began = True
+            session.claim_ticket(ticket.credential)
+
+        try:
+            answer = await self._ask(begin, send)
+        except GatewayUnreachable:  # known to have failed before anything was written
+            await self._settle(ticket, TicketOutcome.REFUSED_UNSPENT, None)
+            raise
+        except BaseException:
+            outcome = TicketOutcome.UNKNOWN if began else TicketOutcome.REFUSED_UNSPENT
+            if began:
+                _LOG.warning("a ticket was sent but its answer never came: it counts as spent")
+            await self._settle(ticket, outcome, None)
+            raise
+        await self._settle(ticket, answer.outcome, answer.available_total)
+        return answer
+
+    async def _ask(self, begin: Callable[[], None], send: Callable[[], Awaitable[None]]) -> ClaimAnswered:
+        self._answer = asyncio.get_running_loop().create_future()
+        begin()
+        try:
+            async with asyncio.timeout(self._options.claim_timeout_seconds):
+                await send()
+                return await self._answer
+        except TimeoutError:
+            raise GatewayProtocolError("the gateway did not answer a bandwidth claim") from None
+        finally:
+            self._answer = None
+
+    async def _settle(
+        self, ticket: PreparedTicket, outcome: TicketOutcome, available_total: int | None
+    ) -> None:
+        # in a task of its own: a ticket must be settled even if this session is being torn down
+        await asyncio.shield(self._settlements.spawn(ticket.settle(outcome, available_total), name=outcome))
