@@ -15,8 +15,12 @@ from nym_exit.stream import Outbound
 from nym_sphinx.addressing import Recipient
 
 if TYPE_CHECKING:
+    from nym_mixnet.client_io import MixnetClient
     from nym_mixnet.core import ReceivedMessage
     from nym_mixnet.link_state import LinkState
+
+    def _the_real_client_fits(client: MixnetClient) -> ClientPort:
+        return client
 
 
 class SendingPort(Protocol):

@@ -324,6 +324,11 @@ class StreamCore:
             self._late_close_at = None
             self._close_ready = True
 
+    @property
+    def in_gap(self) -> bool:
+        """Whether later messages wait behind a missing one."""
+        return self._gap_since is not None
+
     def restart_gap_clock(self, now: float) -> None:
         """Give a gap its whole time again: nothing could arrive meanwhile (the link was down)."""
         if self._gap_since is not None:

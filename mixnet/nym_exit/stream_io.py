@@ -20,6 +20,8 @@ from nym_sphinx.errors import SphinxError
 
 log = logging.getLogger(__name__)
 
+# While messages wait behind a gap, the link is looked at so often: time without a link does not count.
+_GAP_CHECK_SECONDS = 2.0
 _DELIVERY_BYTES = (
     256 * 1024
 )  # largest piece handed to the consumer at a time, so that it can pause in between
@@ -260,6 +262,8 @@ class MixStream:
     def _set_timer(self) -> None:
         at = self._core.get_timer()
         timer = self._timer
+        if at is not None and self._core.in_gap:
+            at = min(at, self._loop.time() + _GAP_CHECK_SECONDS)
         if at is None:
             if timer is not None:
                 timer.cancel()
