@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection as Pipe
 
 import structlog
 import uvloop
+
 from nymgate.handshake import Target
 from nymgate.server import SocksServer
 from nymgate.upstream import Consumer

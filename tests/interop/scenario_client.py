@@ -1,4 +1,4 @@
-"""Upstream's `nym-socks5-client` through our localnet. Run inside a namespace: `python -m tests.interop.scenario_client`."""
+"""Upstream's `nym-socks5-client` through our localnet: `python -m tests.interop.scenario_client` in a namespace."""
 
 from __future__ import annotations
 

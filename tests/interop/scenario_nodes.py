@@ -51,7 +51,9 @@ async def connect_by_address(proxy: int, kind: int, address: bytes, port: int) -
 async def main(profile: str) -> None:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        net = await stack.enter_async_context(UpstreamNetwork(Path(os.environ[NODE_VARIABLE]), folder / "net"))
+        net = await stack.enter_async_context(
+            UpstreamNetwork(Path(os.environ[NODE_VARIABLE]), folder / "net")
+        )
         server = await stack.enter_async_context(load.http_server())
         proxy, process = await stack.enter_async_context(
             nymgate(folder / "ours", nym_api=net.nym_api_url, exit_address=net.exit_address, profile=profile)
