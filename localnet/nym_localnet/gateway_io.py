@@ -51,7 +51,9 @@ class GatewaySettings:
     """refuse free allowances"""
     free_allowance_bytes: int = rules.FREE_ALLOWANCE_BYTES
     unmetered: frozenset[bytes] = frozenset()
-    """identities of clients that pay nothing: the exits that live at this gateway, as upstream's do inside it"""
+    """identities of clients that pay nothing: the exits that live at this gateway, as upstream's do inside
+    it
+    """
 
 
 class Gateway:

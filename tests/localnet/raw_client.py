@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+
 from nym_localnet.counters import Faults
 from nym_localnet.gateway_io import Gateway, GatewaySettings
 from nym_localnet.gateway_store_io import GatewayStore
@@ -30,7 +31,6 @@ from nym_mixnet.handshake import ClientHandshake, HandshakeState
 from nym_mixnet.keys import ClientKeys, SigningKey
 from nym_mixnet.tasks_io import TaskSet
 from nym_sphinx import SYSTEM_RNG, Hop, KeyRotation, MixPacket
-
 from tests.localnet.harness import LOOPBACK, ROTATION, loopback
 
 SECONDS = 10

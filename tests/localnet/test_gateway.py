@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+
 from nym_localnet import gateway_client_io, gateway_connection_io, gateway_store_io
 from nym_localnet.errors import TicketRefused
 from nym_localnet.gateway_io import GatewaySettings
@@ -32,7 +33,6 @@ from nym_mixnet.gateway_wire import (
 )
 from nym_mixnet.keys import ClientKeys
 from nym_sphinx import SYSTEM_RNG, Hop, KeyRotation, PacketSize, SurbAck, prepare_packet
-
 from tests.localnet.harness import Sink, loopback, make_packet, node, sink, until
 from tests.localnet.raw_client import RawClient, RunningGateway, raw_client, running_gateway, start_gateway
 
@@ -580,15 +580,18 @@ async def test_a_stalled_gateway_is_silent_until_it_goes_on() -> None:
 
 async def test_the_free_allowance_ends_at_midnight() -> None:
     now = [midnight(time.time()) + 86_000.0]
-    async with running_gateway(clock=lambda: now[0]) as running, node(final=True) as mix:
-        async with raw_client(running) as client:
-            await client.register()
-            await client.ask({"type": "claimFreeTestnetBandwidth"})
-            now[0] += 300
-            assert (await client.forward(make_packet([mix]), mix.hop))["type"] == "send"
-            now[0] += 200
-            refused = await client.forward(make_packet([mix]), mix.hop)
-            assert refused["error"]["out_of_bandwidth"]["available"] == 0
+    async with (
+        running_gateway(clock=lambda: now[0]) as running,
+        node(final=True) as mix,
+        raw_client(running) as client,
+    ):
+        await client.register()
+        await client.ask({"type": "claimFreeTestnetBandwidth"})
+        now[0] += 300
+        assert (await client.forward(make_packet([mix]), mix.hop))["type"] == "send"
+        now[0] += 200
+        refused = await client.forward(make_packet([mix]), mix.hop)
+        assert refused["error"]["out_of_bandwidth"]["available"] == 0
 
 
 async def test_free_bandwidth_can_be_refused() -> None:

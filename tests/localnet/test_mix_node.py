@@ -14,7 +14,6 @@ from nym_localnet.mix_io import MixSettings
 from nym_localnet.peers_io import QUEUE_BYTES, PeerPool
 from nym_mixnet.tasks_io import TaskSet
 from nym_sphinx import Hop, KeyRotation, NodeAddress, PacketSize, prepare_packet
-
 from tests.localnet.harness import LOOPBACK, ROTATION, Node, loopback, make_packet, node, peer_of, sink, until
 
 
