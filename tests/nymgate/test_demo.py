@@ -36,7 +36,7 @@ def test_it_shows_the_main_job_and_leaves_nothing_behind(tmp_path):
     assert (result.returncode, result.stderr) == (0, "")
     for text in (
         "gateway",
-        "mix layer 2",
+        "layer 2",
         "first byte",
         "SHA-256 right",
         "cover",

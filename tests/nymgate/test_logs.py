@@ -20,20 +20,14 @@ PLACE = "hidden.example:443"
 
 @pytest.fixture
 def log_to():
-    """Configure logging to a buffer; restore what was there."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    """Configure logging to a buffer."""
 
     def configure(**options):
         stream = io.StringIO()
         configure_logs(stream=stream, **options)
         return stream
 
-    yield configure
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
-    structlog.reset_defaults()
+    return configure
 
 
 @pytest.mark.parametrize("style", ["text", "json"])
