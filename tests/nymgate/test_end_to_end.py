@@ -25,6 +25,7 @@ from nymgate.config_layers import load
 from nymgate.daemon import Proxy
 from nymgate.errors import ExitCode, Reply, StoreBusy
 from nymgate.sleep import Rest
+from nymgate.upstream_io import UpstreamOptions
 from tests.nymgate.socks_client import through
 
 BODY = random.Random(1).randbytes(1_500_000)
@@ -250,7 +251,8 @@ async def test_a_second_instance_on_the_same_folder_is_refused(network, tmp_path
         assert caught.value.exit_code is ExitCode.BUSY
 
 
-async def test_without_a_directory_listeners_are_up_and_refuse_then_recover(network, tmp_path):
+async def test_without_a_directory_listeners_are_up_and_refuse_then_recover(network, tmp_path, monkeypatch):
+    monkeypatch.setattr(wiring, "upstream_options", lambda _plan: UpstreamOptions(link_wait_seconds=1.0))
     network.net.nym_api.faults.refuse = True
     try:
         async with website() as web_port, Proxy(plan_for(network, tmp_path)) as proxy:
