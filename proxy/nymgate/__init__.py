@@ -2,13 +2,12 @@
 
 A room per idea (docs of each in its module):
 
-* ``config``, ``config_layers``, ``config_docs``, ``networks``, ``units``: what can be set, and where a value
-  came from;
-* ``socks5``, ``handshake``, ``server``: the listener, from the first byte to the relay of a stream;
-* ``upstream``, ``mixnet_upstream``: what the listener asks for a stream, and the mixnet's answer to that;
+* ``config``, ``config_layers``, ``config_docs``, ``networks``, ``units``: what can be set, and where a value came from;
+* ``socks5``, ``handshake``, ``connection_io``, ``server``: the listener, from the first byte to the relay of a stream;
+* ``upstream``, ``upstream_io``: what the listener asks for a stream, and the mixnet's answer to that;
 * ``wiring``, ``daemon``, ``sleep``, ``exits``: one running proxy, put together from a configuration;
-* ``logs``, ``sensitive``: what is said about all this, and what never is;
-* ``cli``: the commands.
+* ``logs``, ``sensitive``, ``errors``, ``banner``: what is said about all this, and what never is;
+* ``cli``: the commands; ``reference``: their pages, written from the code.
 """
 
 from importlib.metadata import PackageNotFoundError, version

@@ -1,369 +1,38 @@
-"""The listener: takes connections of applications, lets a handshake find out where they go, relays the
-stream.
+"""The listener: listening sockets, the connections they took, and the bounds that hold for all of them.
 
-One :class:`Connection` per application, an ``asyncio.Protocol`` without asyncio streams: bytes that arrive
-go to the upstream's stream as they are, and back, with pause and resume in both directions, so that at most
-``buffer`` bytes wait anywhere (``docs/explanation/performance.md`` §2 has what that is worth). Its life as a
-table::
-
-    HANDSHAKE ──Connect──► OPENING ──stream──► RELAYING ──both ends──► gone
-        └────Refuse───────────┴──no stream──► LINGERING ──read out──► gone
-
-A clean end is a FIN in each direction; whatever breaks a stream off is a reset, so that no application takes
-half a file for a whole one. Nothing here connects anywhere: the only sockets are those of listeners and
-applications.
+What happens on a connection is in ``connection_io``. Nothing here connects anywhere: the only sockets are those of
+listeners and applications.
 """
 
 import asyncio
 import contextlib
 import resource
 import socket
-import struct
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from enum import Enum, auto
 from types import TracebackType
-from typing import Final, Self, cast
+from typing import Final, Self
 
 import structlog
 
 from nym_mixnet.tasks_io import TaskSet
-from nymgate.errors import ListenError, Reply
-from nymgate.handshake import Answer, Connect, Handshake, Refuse, Target
-from nymgate.sensitive import destination
-from nymgate.socks5 import Socks5Handshake
-from nymgate.upstream import Stream, Upstream
+from nymgate.connection_io import Connection, Phase, ServerOptions, ServerStats
+from nymgate.errors import ListenError
+from nymgate.handshake import Target
+from nymgate.upstream import Upstream
+
+__all__ = ["ServerOptions", "ServerStats", "SocksServer"]
 
 log = structlog.get_logger("nymgate.listener")
 
 BACKLOG: Final = 1024
-# asyncio takes this many connections in one go, and again before those beyond the limit are closed: a few
-# times it has to fit into RESERVED_DESCRIPTORS.
+# asyncio takes this many connections in one go, and again before those beyond the limit are closed: a few times it
+# has to fit into RESERVED_DESCRIPTORS.
 ACCEPTED_AT_ONCE: Final = 16
-LINGER_SECONDS: Final = 2.0
-HANDSHAKES_BEYOND_LIMIT: Final = (
-    256  # connections that are heard out, so that they get a reply, once streams are full
-)
-RESERVED_DESCRIPTORS: Final = (
-    128  # for gateway, nym-api, store and log when applications take all they can get
-)
-_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
-    """Bounds of the listener; defaults as in ``config.Streams``."""
-
-    handshake_timeout_seconds: float = 10.0
-    limit: int = 1000
-    buffer_bytes: int = 128 << 10
-    early_success: bool = False
-
-
-@dataclass(slots=True)
-class ServerStats:
-    """Counters since start; the metrics of a later version read them."""
-
-    accepted: int = 0
-    streams: int = 0
-    bytes_up: int = 0
-    bytes_down: int = 0
-    ended: Counter[str] = field(default_factory=Counter)  # by code; "ok" for clean ends
-
-
-class Phase(Enum):
-    """Where a connection stands."""
-
-    HANDSHAKE = auto()
-    OPENING = auto()
-    RELAYING = auto()
-    LINGERING = auto()
-    GONE = auto()
-
-
-class Connection(asyncio.Protocol):
-    """One application: its handshake, then the relay between its socket and a stream of the upstream."""
-
-    __slots__ = (
-        "_app_ended",
-        "_early",
-        "_far_ended",
-        "_handshake",
-        "_opening",
-        "_server",
-        "_started",
-        "_stream",
-        "_target",
-        "_timer",
-        "_transport",
-        "down",
-        "phase",
-        "up",
-    )
-
-    def __init__(self, server: "SocksServer") -> None:
-        self.phase = Phase.HANDSHAKE
-        self.up = 0
-        self.down = 0
-        self._server = server
-        self._handshake: Handshake = Socks5Handshake()
-        self._early = b""  # what the application sent before its stream was up
-        self._app_ended = False
-        self._far_ended = False
-        self._opening: asyncio.Task[None] | None = None
-        self._stream: Stream | None = None
-        self._target: Target | None = None
-        self._started = 0.0
-
-    # The application's side, called by the event loop.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's has the methods, not the base class
-        self._timer = self._server.loop.call_later(
-            self._server.options.handshake_timeout_seconds, self._handshake_expired
-        )
-        self._transport.set_write_buffer_limits(high=self._server.options.buffer_bytes)
-        if not self._server.admit(self):
-            self._finish("E_ADMISSION", reset=True)
-
-    def data_received(self, data: bytes) -> None:
-        if self.phase is Phase.RELAYING:
-            assert self._stream is not None
-            self.up += len(data)
-            self._stream.write(data)
-        elif self.phase is Phase.HANDSHAKE:
-            self._shake(data)
-        elif self.phase is Phase.OPENING:
-            self._early += data
-            if len(self._early) >= self._server.options.buffer_bytes:
-                self._transport.pause_reading()
-
-    def eof_received(self) -> bool:
-        self._app_ended = True
-        if self.phase is Phase.RELAYING:
-            assert self._stream is not None
-            self._stream.write_eof()
-            self._close_if_over()
-        return self.phase in (Phase.OPENING, Phase.RELAYING)  # False: the transport closes by itself
-
-    def pause_writing(self) -> None:
-        if self._stream is not None:
-            self._stream.pause()
-
-    def resume_writing(self) -> None:
-        if self._stream is not None:
-            self._stream.resume()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._timer.cancel()
-        if self.phase in (Phase.OPENING, Phase.RELAYING):
-            self._ended("E_APPLICATION_GONE")
-        elif self.phase is Phase.HANDSHAKE:
-            self._ended("E_NO_REQUEST")
-        self.phase = Phase.GONE
-        self._drop_stream()
-        self._server.forget(self)
-
-    # The handshake.
-
-    def _shake(self, data: bytes) -> None:
-        for action in self._handshake.feed(data):
-            match action:
-                case Answer(answer):
-                    self._transport.write(answer)
-                case Connect(target):
-                    self._open(target)
-                case Refuse(answer, code, reason):
-                    self._server.warn_once(code, reason)
-                    self._linger(answer, code)
-
-    def _open(self, target: Target) -> None:
-        self._timer.cancel()
-        self._target = target
-        self._early = self._handshake.rest
-        self._started = self._server.loop.time()
-        if not self._server.may_open():
-            self._server.warn_once("E_ADMISSION", "all streams that [streams] limit allows are in use")
-            self._linger(self._handshake.failed(Reply.GENERAL_FAILURE), "E_ADMISSION")
-            return
-        self.phase = Phase.OPENING
-        self._server.stats.streams += 1
-        if self._server.options.early_success:
-            self._transport.write(self._handshake.succeeded())
-        self._opening = self._server.spawn(self, target)
-
-    async def open_stream(self, target: Target) -> None:
-        """Body of the task that waits for the upstream. A crash ends this connection and no other."""
-        try:
-            stream = await self._server.upstream.open(target)
-        except Exception as error:
-            self._opening = None
-            if self.phase is Phase.OPENING:
-                self._not_opened(error)
-            return
-        self._opening = None
-        if self.phase is not Phase.OPENING:  # the application left in the same turn of the loop
-            stream.abort()
-            return
-        try:
-            self._relay(stream)
-        except Exception as error:
-            stream.abort()
-            self.stream_failed(error)
-
-    def _relay(self, stream: Stream) -> None:
-        self.phase = Phase.RELAYING
-        self._stream = stream
-        if not self._server.options.early_success:
-            self._transport.write(self._handshake.succeeded())
-        early, self._early = self._early, b""
-        if len(early) >= self._server.options.buffer_bytes:
-            self._transport.resume_reading()
-        stream.start(self)
-        if early and self._stream is not None:
-            self.up += len(early)
-            stream.write(early)
-        if self._app_ended and self._stream is not None:
-            stream.write_eof()
-
-    def _not_opened(self, error: Exception) -> None:
-        code, layer = describe(error)
-        log.info(
-            "stream.refused",
-            code=code,
-            layer=layer,
-            reason=str(error),
-            seconds=self._seconds(),
-            target=self._shown_target(),
-        )
-        if self._server.options.early_success:
-            self._finish(code, reset=True)
-        else:
-            self._linger(self._handshake.failed(reply_code(error)), code)
-
-    def _handshake_expired(self) -> None:
-        self._finish("E_HANDSHAKE_TIMEOUT", reset=False)
-
-    # The far side, called by the upstream's stream.
-
-    def stream_data(self, data: bytes) -> None:
-        if not self._transport.is_closing():  # between a failed write and connection_lost
-            self.down += len(data)
-            self._transport.write(data)
-
-    def stream_eof(self) -> None:
-        self._far_ended = True
-        with contextlib.suppress(OSError, RuntimeError):  # the application may be gone already
-            self._transport.write_eof()
-        self._close_if_over()
-
-    def stream_ended(self) -> None:
-        self._stream = None
-        self._finish("ok", reset=False)
-
-    def stream_failed(self, error: Exception) -> None:
-        self._stream = None
-        code, layer = describe(error)
-        log.info(
-            "stream.broken",
-            code=code,
-            layer=layer,
-            reason=str(error),
-            seconds=self._seconds(),
-            up=self.up,
-            down=self.down,
-            target=self._shown_target(),
-        )
-        self._finish(code, reset=True)
-
-    def stream_paused(self) -> None:
-        if self.phase is Phase.RELAYING and not self._transport.is_closing():
-            self._transport.pause_reading()
-
-    def stream_resumed(self) -> None:
-        if self.phase is Phase.RELAYING and not self._transport.is_closing():
-            self._transport.resume_reading()
-
-    # Ends.
-
-    def _close_if_over(self) -> None:
-        if self._app_ended and self._far_ended:
-            self._finish("ok", reset=False)
-
-    def _linger(self, last_words: bytes, code: str) -> None:
-        """Say why, then read on a moment: closing over unread bytes resets, which can eat the answer."""
-        self._ended(code)
-        self.phase = Phase.LINGERING
-        self._transport.write(last_words)
-        if self._app_ended:
-            self._transport.close()
-            return
-        with contextlib.suppress(OSError, RuntimeError):
-            self._transport.write_eof()
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
-        self._timer.cancel()
-        self._timer = self._server.loop.call_later(LINGER_SECONDS, self._transport.abort)
-
-    def _finish(self, code: str, *, reset: bool) -> None:
-        """End now: what is in the socket's buffer is still delivered, or with a reset it is not."""
-        self._timer.cancel()
-        if self.phase is Phase.GONE:
-            return
-        if self.phase is not Phase.LINGERING:
-            self._ended(code)
-        self.phase = Phase.GONE
-        self._drop_stream()
-        if reset:
-            reset_connection(self._transport)
-        else:
-            self._transport.close()
-
-    def _drop_stream(self) -> None:
-        opening, self._opening = self._opening, None
-        if opening is not None:
-            opening.cancel()
-        stream, self._stream = self._stream, None
-        if stream is None:
-            return
-        if self._app_ended:
-            stream.close()  # what it sent before its end is still on the way
-        else:
-            stream.abort()
-
-    def end(self, code: str) -> None:
-        """End from outside (shutdown): open streams break off, the others just close."""
-        self._finish(code, reset=self.phase in (Phase.OPENING, Phase.RELAYING))
-
-    def abort(self) -> None:
-        """End from outside, whatever the socket still holds for an application that does not read."""
-        self.end("E_SHUTDOWN")
-        self._transport.abort()
-
-    def _ended(self, code: str) -> None:
-        stats = self._server.stats
-        stats.ended[code] += 1
-        stats.bytes_up += self.up
-        stats.bytes_down += self.down
-        if self.phase in (Phase.OPENING, Phase.RELAYING):
-            stats.streams -= 1
-        if self._target is not None:
-            log.debug(
-                "stream.ended",
-                code=code,
-                seconds=self._seconds(),
-                up=self.up,
-                down=self.down,
-                target=self._shown_target(),
-            )
-
-    def _seconds(self) -> float:
-        return round(self._server.loop.time() - self._started, 3)
-
-    def _shown_target(self) -> object:
-        return destination(self._target.reveal()) if self._target is not None else None
+# Connections that are heard out, so that they get a reply, once streams are full.
+HANDSHAKES_BEYOND_LIMIT: Final = 256
+# For gateway, nym-api, store and log when applications take all they can get.
+RESERVED_DESCRIPTORS: Final = 128
 
 
 class SocksServer:
@@ -469,32 +138,6 @@ class SocksServer:
 
 def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-def reply_code(error: Exception) -> Reply:
-    """The SOCKS reply that an error of the upstream asks for."""
-    try:
-        return Reply(getattr(error, "socks_reply", Reply.GENERAL_FAILURE))
-    except ValueError:
-        return Reply.GENERAL_FAILURE
-
-
-def describe(error: Exception) -> tuple[str, str]:
-    """Code and layer of an error of the upstream. One that has neither is a bug, and logged as such."""
-    code, layer = getattr(error, "code", None), getattr(error, "layer", None)
-    if isinstance(code, str) and isinstance(layer, str):
-        return code, layer
-    log.error("stream.crashed", exc_info=error)
-    return "E_INTERNAL", "proxy"
-
-
-def reset_connection(transport: asyncio.Transport) -> None:
-    """Close with RST: the application sees an error, not the end of its data."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-    transport.abort()
 
 
 def raise_descriptor_limit() -> int:

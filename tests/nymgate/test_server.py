@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nym_exit.errors import ConnectFailed, ExitRefused, ExitSilent
+from nymgate.connection_io import Phase
 from nymgate.errors import ListenError, Reply, StreamRefused
-from nymgate.server import Phase, ServerOptions, SocksServer
+from nymgate.server import ServerOptions, SocksServer
 from tests.nymgate.listener_upstreams import (
     EchoUpstream,
     RefusingUpstream,
