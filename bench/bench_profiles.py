@@ -1,7 +1,7 @@
 """What each traffic profile gives an application: nymgate on its localnet, or beside upstream's client on real nodes.
 
     python -m bench.bench_profiles                 nymgate on the localnet, every profile once
-    python -m bench.bench_profiles --pairs 5       needs NYMGATE_NYM_NODE and NYMGATE_NYM_SOCKS5_CLIENT: both clients
+    python -m bench.bench_profiles --pairs 5       needs NYM_NODE_PROGRAM and NYM_SOCKS5_CLIENT_PROGRAM: both clients
                                                    in turn on the same real nodes, medians of pairs, as ratios
 
 The second form runs in a network namespace with nothing but loopback. Replies are anonymous in every row; loop-cover

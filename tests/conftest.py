@@ -15,12 +15,12 @@ settings.load_profile("default-suite")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """With NYMGATE_NO_SKIPS, as in CI, a skip is a failure: a test that should run must not go missing silently.
+    """With TESTS_NO_SKIPS, as in CI, a skip is a failure: a test that should run must not go missing silently.
 
     Programs that nobody has by default are the exception; their tests say so in the reason.
     """
     report = yield
-    if report.skipped and os.environ.get("NYMGATE_NO_SKIPS") and isinstance(report.longrepr, tuple):
+    if report.skipped and os.environ.get("TESTS_NO_SKIPS") and isinstance(report.longrepr, tuple):
         reason = report.longrepr[2]
         if "needs program:" not in reason:
             report.outcome = "failed"

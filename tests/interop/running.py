@@ -24,7 +24,7 @@ async def nymgate(folder: Path, *, nym_api: str, exit_address: str, profile: str
     port = free_port()
     config = folder / "nymgate.toml"
     config.write_text(
-        f'network = "localnet"\n[listen]\nmixed = ["127.0.0.1:{port}"]\n'
+        f'[listen]\nmixed = ["127.0.0.1:{port}"]\n'
         f'[mixnet]\nprofile = "{profile}"\nexit = "{exit_address}"\nnym_api = ["{nym_api}"]\n'
         f'sleep_after = "never"\n'
     )

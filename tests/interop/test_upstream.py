@@ -1,7 +1,7 @@
 """Each half of nymgate against the reference's own programs.
 
 (a) our client through upstream's nodes and exit, (b) upstream's SOCKS client through our localnet. Both need programs
-that nobody has by default: NYMGATE_NYM_NODE and NYMGATE_NYM_SOCKS5_CLIENT name them. (c) is in `test_wasm_client.py`.
+that nobody has by default: NYM_NODE_PROGRAM and NYM_SOCKS5_CLIENT_PROGRAM name them. (c) is in `test_wasm_client.py`.
 """
 
 from __future__ import annotations

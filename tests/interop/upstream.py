@@ -1,7 +1,7 @@
 """Runs the reference's own programs on loopback, with this project's directory as their nym-api.
 
 Only inside a network namespace that has nothing but loopback (`namespace.py`): their defaults name public hosts. The
-programs are named by NYMGATE_NYM_NODE and NYMGATE_NYM_SOCKS5_CLIENT. What they need is in docs/protocol/04 §10.3.
+programs are named by NYM_NODE_PROGRAM and NYM_SOCKS5_CLIENT_PROGRAM. What they need is in docs/protocol/04 §10.3.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from nym_localnet.nym_api_io import NymApi
 from nym_localnet.options import ExternalNode
 from nym_mixnet.topology import topology_to_network_json
 
-NODE_VARIABLE = "NYMGATE_NYM_NODE"
-SOCKS_CLIENT_VARIABLE = "NYMGATE_NYM_SOCKS5_CLIENT"
+NODE_VARIABLE = "NYM_NODE_PROGRAM"
+SOCKS_CLIENT_VARIABLE = "NYM_SOCKS5_CLIENT_PROGRAM"
 HOST = "127.0.0.1"
 UNREACHABLE = f"http://{HOST}:1"
 START_SECONDS = 90
