@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -119,6 +120,7 @@ class MixnetClient:
             topology = await self._source.fetch()
             topology.ensure_usable()
             gateway = await self._choose_gateway(topology)
+            await self._forget_other_gateway(gateway)
             core = ClientCore(
                 keys=keys,
                 gateway=gateway.identity,
@@ -401,6 +403,17 @@ class MixnetClient:
         if not candidates:
             raise TopologyUnusable("the topology lists no entry gateway that clients can connect to")
         return self._rng.choice(candidates)
+
+    async def _forget_other_gateway(self, gateway: RoutingNode) -> None:
+        """Begin anew with every exit when the gateway changes: the SURBs they hold lead to the one used before.
+
+        A replier takes the oldest SURBs of a sender tag first, so under the old tag a bank's worth of answers would
+        go where nobody fetches them.
+        """
+        active = await self._store.active_gateway()
+        if active is not None and active != gateway.identity:
+            await self._store.drop_sender_tags()
+            await self._store.purge_reply_keys(math.inf)
 
     async def _restore(self, topology: Topology) -> None:
         try:

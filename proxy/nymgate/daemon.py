@@ -7,7 +7,6 @@ trying again cannot mend ends the proxy: wrong configuration, a data folder that
 
 import asyncio
 import contextlib
-import math
 import random
 import signal
 from collections.abc import Callable, Coroutine, Sequence
@@ -159,8 +158,6 @@ class Proxy:
                 "Give one as mixnet.exit, or try another network.",
             )
         entry = self._choose_entry(topology, exits, active)
-        if active is not None and active != entry.identity:
-            await self._forget_replies()
         client = MixnetClient(
             source=_Prefetched(source, topology),
             store=ClientStore(plan.folder),
@@ -184,16 +181,6 @@ class Proxy:
     async def _remembered_entry(self) -> bytes | None:
         async with ClientStore(self.plan.folder) as store:
             return await store.active_gateway()
-
-    async def _forget_replies(self) -> None:
-        """Begin anew with every exit: the reply packets that exits hold lead to the gateway used before.
-
-        An exit answers with the oldest ones it has for a sender tag, so under the old tag the first thousand answers
-        would go where nobody fetches them.
-        """
-        async with ClientStore(self.plan.folder) as store:
-            await store.drop_sender_tags()
-            await store.purge_reply_keys(math.inf)
 
     def _choose_entry(
         self, topology: Topology, exits: Sequence[ExitCandidate], active: bytes | None
