@@ -31,7 +31,7 @@ to a reply code, an exit status or a metric: ``kind`` (whose fault), ``layer`` (
     └── NoReplySurbs                    layer "mixnet": nothing to answer with
 """
 
-# ruff: noqa: N818 - the names say what happened; the tree says that they are errors
+
 
 from __future__ import annotations
 

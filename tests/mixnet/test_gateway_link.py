@@ -57,7 +57,7 @@ class Harness:
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(20):
             while not condition():
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(0.005)  # noqa: ASYNC110 - the conditions are about the other side
 
     async def ready(self) -> None:
         async with asyncio.timeout(20):
