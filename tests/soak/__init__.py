@@ -1,0 +1,1 @@
+"""Transfers under faults, and fair shares: small in `make test`, long in `make soak`."""

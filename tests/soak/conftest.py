@@ -1,0 +1,13 @@
+"""Only warnings are said: these tests open hundreds of streams, and `make soak` shows what is printed."""
+
+import logging
+
+import pytest
+import structlog
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    yield
+    structlog.reset_defaults()
