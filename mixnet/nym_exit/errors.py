@@ -33,7 +33,6 @@ Each class says which layer failed (the product's words: ``gateway``, ``mixnet``
 whether the same call may succeed later, and what a proxy should answer. No text ever contains the
 destination: these errors are logged.
 """
-# ruff: noqa: N818 - the names say what happened; the tree says that they are errors
 
 from __future__ import annotations
 

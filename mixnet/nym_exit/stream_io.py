@@ -22,9 +22,8 @@ log = logging.getLogger(__name__)
 
 # While messages wait behind a gap, the link is looked at so often: time without a link does not count.
 _GAP_CHECK_SECONDS = 2.0
-_DELIVERY_BYTES = (
-    256 * 1024
-)  # largest piece handed to the consumer at a time, so that it can pause in between
+# Largest piece handed to the consumer at a time, so that it can pause in between.
+_DELIVERY_BYTES = 256 * 1024
 
 
 class MixStream:
