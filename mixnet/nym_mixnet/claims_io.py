@@ -84,8 +84,13 @@ class BandwidthClaims:
                 self._wanted.set()
 
     async def finish(self) -> None:
-        """Wait until every ticket is settled."""
-        await self._settlements.wait()
+        """Wait until every ticket is settled, though not for ever."""
+        try:
+            async with asyncio.timeout(self._options.settle_timeout_seconds):
+                await self._settlements.wait()
+        except TimeoutError:
+            _LOG.error("the outcome of a ticket is still not recorded: giving up")
+            await self._settlements.close()
 
     def _pause(self) -> float:
         longest = self._options.claim_retry_first_seconds * 2.0 ** min(self._failures, 30)
@@ -166,4 +171,13 @@ class BandwidthClaims:
         self, ticket: PreparedTicket, outcome: TicketOutcome, available_total: int | None
     ) -> None:
         # in a task of its own: a ticket must be settled even if this session is being torn down
-        await asyncio.shield(self._settlements.spawn(ticket.settle(outcome, available_total), name=outcome))
+        settling = self._settlements.spawn(self._settled(ticket, outcome, available_total), name=outcome)
+        await asyncio.shield(settling)
+
+    async def _settled(
+        self, ticket: PreparedTicket, outcome: TicketOutcome, available_total: int | None
+    ) -> None:
+        try:
+            await ticket.settle(outcome, available_total)
+        except Exception:
+            _LOG.exception("the outcome of a ticket (%s) could not be recorded", outcome)

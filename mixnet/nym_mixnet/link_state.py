@@ -39,6 +39,8 @@ class LinkOptions:
     claim_timeout_seconds: float = 60.0
     claim_retry_first_seconds: float = 5.0
     claim_retry_limit_seconds: float = 600.0
+    settle_timeout_seconds: float = 10.0
+    """Longest wait for the ticket store when the link is closed."""
     allowance_save_seconds: float = 10.0
 
 

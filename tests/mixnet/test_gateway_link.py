@@ -56,8 +56,8 @@ class Harness:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(20):
-            while not condition():
-                await asyncio.sleep(0.005)  # noqa: ASYNC110 - the conditions are about the other side
+            while not condition():  # noqa: ASYNC110 - the conditions are about the other side
+                await asyncio.sleep(0.005)
 
     async def ready(self) -> None:
         async with asyncio.timeout(20):
