@@ -5,12 +5,15 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import logging
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+import structlog
 
 from bench.load import rss_megabytes
 from nym_exit.options import ExitOptions
@@ -132,6 +135,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("flags")
     parser.add_argument("--idle-limit", type=float)
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     asyncio.run(_serve(parser.parse_args()))
 
 

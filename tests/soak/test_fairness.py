@@ -2,6 +2,8 @@
 
 import asyncio
 import statistics
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -22,12 +24,12 @@ SHARE = 3.0
 
 
 @pytest.fixture(scope="module")
-def network():
+def network() -> Iterator[BackgroundLocalnet]:
     with BackgroundLocalnet(LocalnetOptions(mode=Mode.PROCESSES)) as background:
         yield background
 
 
-async def test_two_hundred_at_once_get_their_own_bytes(network, tmp_path):
+async def test_two_hundred_at_once_get_their_own_bytes(network: BackgroundLocalnet, tmp_path: Path) -> None:
     questions = [number.to_bytes(2, "big") * (LOGIN_BYTES // 2) for number in range(CONNECTIONS)]
     assert len(set(questions)) == CONNECTIONS
     async with login_server() as server, proxy_on(network_file(network), tmp_path) as proxy:
@@ -40,7 +42,9 @@ async def test_two_hundred_at_once_get_their_own_bytes(network, tmp_path):
         print(f"\n200 at once: alone {alone:.2f} s; median {took[100]:.2f} s, slowest {took[-1]:.2f} s")
 
 
-async def test_a_login_beside_a_bulk_download_is_not_starved(network, tmp_path):
+async def test_a_login_beside_a_bulk_download_is_not_starved(
+    network: BackgroundLocalnet, tmp_path: Path
+) -> None:
     async with (
         http_server() as web,
         login_server() as server,

@@ -1,6 +1,8 @@
 """What `make soak` does for long, in seconds: loss, gateways that restart, an exit that falls silent."""
 
 import asyncio
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -28,18 +30,18 @@ IDLE_LIMIT_SECONDS = 3.0
 
 
 @pytest.fixture(scope="module")
-def network():
+def network() -> Iterator[BackgroundLocalnet]:
     with BackgroundLocalnet(LocalnetOptions()) as background:
         yield background
 
 
 @pytest.fixture(autouse=True)
-def healthy(network):
+def healthy(network: BackgroundLocalnet) -> Iterator[None]:
     yield
     heal(network)
 
 
-async def test_a_lossy_mix_node_changes_no_byte(network, tmp_path):
+async def test_a_lossy_mix_node_changes_no_byte(network: BackgroundLocalnet, tmp_path: Path) -> None:
     async with http_server() as web, proxy_on(network_file(network), tmp_path) as proxy:
         port = proxy.addresses[0][1]
         node(network, LOSSY).loss = 0.2
@@ -59,7 +61,9 @@ async def test_a_lossy_mix_node_changes_no_byte(network, tmp_path):
 
 
 @pytest.mark.parametrize("name", [ENTRY, EXIT_GATEWAY])
-async def test_a_gateway_that_restarts_leads_to_the_end_or_to_an_error(network, tmp_path, name):
+async def test_a_gateway_that_restarts_leads_to_the_end_or_to_an_error(
+    network: BackgroundLocalnet, tmp_path: Path, name: str
+) -> None:
     async with http_server() as web, proxy_on(network_file(network), tmp_path) as proxy:
         port = proxy.addresses[0][1]
         progress = Progress()
@@ -73,11 +77,16 @@ async def test_a_gateway_that_restarts_leads_to_the_end_or_to_an_error(network, 
             lambda: download(port, web, 50_000, limit=LIMIT_SECONDS), limit=LIMIT_SECONDS
         )
         if name == ENTRY:
-            assert proxy.connected.client.link_stats.reconnects > 0, "the restart was felt"
+            assert proxy.connected is not None
+            link = proxy.connected.client.link_stats
+            assert link is not None
+            assert link.reconnects > 0, "the restart was felt"
         print(f"\n{name} restarted: {outcome}; afterwards {after}; {figures(numbers(proxy))}")
 
 
-async def test_a_silent_exit_ends_the_download_with_an_error(network, tmp_path):
+async def test_a_silent_exit_ends_the_download_with_an_error(
+    network: BackgroundLocalnet, tmp_path: Path
+) -> None:
     async with (
         http_server() as web,
         proxy_on(
@@ -107,7 +116,7 @@ async def test_a_silent_exit_ends_the_download_with_an_error(network, tmp_path):
         print(f"\nexit silent: {outcome}; afterwards {after}; {figures(numbers(proxy))}")
 
 
-async def test_an_exit_that_pauses_goes_on_where_it_was(network, tmp_path):
+async def test_an_exit_that_pauses_goes_on_where_it_was(network: BackgroundLocalnet, tmp_path: Path) -> None:
     async with http_server() as web, proxy_on(network_file(network), tmp_path) as proxy:
         progress = Progress()
 
