@@ -10,8 +10,6 @@
         └── TicketRefused       to a ticket
 """
 
-# ruff: noqa: N818 - the names say what happened; the tree says that they are errors
-
 from __future__ import annotations
 
 

@@ -75,6 +75,10 @@ class Host(Protocol):
         """Make another key rotation current at all nodes."""
         ...
 
+    async def refresh(self) -> None:
+        """Let the exits learn what the directory says now."""
+        ...
+
     async def counters(self, name: str) -> dict[str, dict[str, int]]:
         """The counters of a node: by area (`mix`, `gateway`, `exit`), then by name."""
         ...
@@ -98,6 +102,7 @@ class Hosted(Protocol):
     def apply_faults(self) -> None: ...
     def counters(self) -> dict[str, dict[str, int]]: ...
     def rotate(self, rotation_id: int) -> None: ...
+    async def refresh(self) -> None: ...
 
 
 class HostedMix:
@@ -146,6 +151,9 @@ class HostedMix:
 
     def rotate(self, rotation_id: int) -> None:
         self._keys.rotate(rotation_id)
+
+    async def refresh(self) -> None:
+        """A relay does not ask the directory."""
 
 
 class HostedGateway(HostedMix):
@@ -249,6 +257,11 @@ class NodeHost:
         """See `Host`."""
         for node in self._nodes.values():
             node.rotate(rotation_id)
+
+    async def refresh(self) -> None:
+        """See `Host`."""
+        for node in self._nodes.values():
+            await node.refresh()
 
     async def counters(self, name: str) -> dict[str, dict[str, int]]:
         """See `Host`."""

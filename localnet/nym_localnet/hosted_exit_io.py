@@ -100,4 +100,9 @@ class HostedExit:
         return {"exit": self._counters.as_dict()}
 
     def rotate(self, rotation_id: int) -> None:
-        """The exit learns new keys from the directory, as any client does."""
+        """An exit has no Sphinx key."""
+
+    async def refresh(self) -> None:
+        """Ask the directory at once instead of within minutes, as any client does."""
+        if self._client is not None:
+            await self._client.refresh_topology()

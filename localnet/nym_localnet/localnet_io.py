@@ -198,13 +198,16 @@ class Localnet:
     # What can be done
 
     async def rotate(self) -> int:
-        """Begin the next key rotation now; returns its id. The previous keys stay good until the one after."""
+        """Begin the next key rotation now; returns its id. The previous keys stay good until the one after.
+
+        Exits learn the new keys at once; other clients when they ask the directory, every 5 minutes as a rule.
+        """
         async with self._rotating:
             rotation_id = self.rotation_id + 1
             await self._rotate_nodes(rotation_id)
             directory = self.nym_api.directory
             directory.clock = directory.clock.moved_to_rotation(rotation_id, time.time())
-        self.write_files()
+            await self._published()
         return rotation_id
 
     def write_files(self) -> None:
@@ -338,6 +341,12 @@ class Localnet:
         if state is not None:
             write_state(self.data_dir, NetworkState(state.seed, rotation_id, state.ports))
 
+    async def _published(self) -> None:
+        """A rotation is public: exits need not find out by themselves minutes later."""
+        self.write_files()
+        for host in self._hosts:
+            await host.refresh()
+
     async def _rotate_on_time(self) -> None:
         """Follow the clock: nodes get their next key a little before its rotation begins."""
         while True:
@@ -351,7 +360,7 @@ class Localnet:
                     continue  # somebody rotated by hand meanwhile
                 await self._rotate_nodes(coming)
             await asyncio.sleep(lead)
-            self.write_files()
+            await self._published()
 
 
 def summary(net: Localnet) -> dict[str, Any]:

@@ -65,6 +65,7 @@ IN_FLIGHT_PACKETS: Final = 400
 """packets of one connection that may be under way; what is beyond counts as waiting for slots or reply
 SURBs
 """
+OWN_LANES: Final = (Lane.connection(0), Lane.GENERAL, Lane.SURB_REQUEST, Lane.RETRANSMISSION)
 LANE_LINGER_SECONDS: Final = 60.0
 """how long the last messages of a connection may take to be acknowledged"""
 
@@ -141,8 +142,10 @@ class Requester:
             connection.target.abort()
         await asyncio.sleep(0)
         await self._tasks.close()
-        for lane in [*self._lingering, *(connection_id for connection_id, _ in self._table.items())]:
-            self._forget_lane(lane)  # nothing is left to wait for
+        for connection_id in [*self._lingering, *(known for known, _ in self._table.items())]:
+            self._forget_lane(connection_id)
+        for lane in OWN_LANES:  # nothing is left that the client should wait for
+            self.client.close_lane(lane)
 
     # Requests
 

@@ -35,6 +35,8 @@ async def perform(host: NodeHost, command: Command) -> Any:
             return await host.restart(args["name"])
         case "rotate":
             return await host.rotate(args["rotation_id"])
+        case "refresh":
+            return await host.refresh()
         case "counters":
             return await host.counters(args["name"])
         case "set_faults":

@@ -89,6 +89,10 @@ class WorkerHost:
         """See `Host`."""
         await self._ask("rotate", rotation_id=rotation_id)
 
+    async def refresh(self) -> None:
+        """See `Host`."""
+        await self._ask("refresh")
+
     async def counters(self, name: str) -> dict[str, dict[str, int]]:
         """See `Host`."""
         counters: dict[str, dict[str, int]] = await self._ask("counters", name=name)

@@ -68,7 +68,10 @@ async def fetch(
         await stream.write(request)
         if end:
             await stream.write_eof()
-        return await read_all(stream)
+        answer = await read_all(stream)
+        if not end:
+            stream.stream.abort()  # rather than wait for a closing message that is sent late on purpose
+        return answer
 
 
 async def read_all(stream: AsyncStream) -> bytes:
