@@ -44,6 +44,7 @@ DEFAULT_FRESHNESS_SECONDS = 450.0  # an eighth of a one-hour epoch
 FLUSH_INTERVAL_SECONDS = 2.0
 LINK_FULL_SECONDS = 0.25  # a send that took so long found the link full
 DRAIN_SECONDS = 5.0
+TIMER_GRAIN_SECONDS = 0.001
 
 
 class SurbBankHandle:
@@ -318,7 +319,8 @@ class MixnetClient:
     async def _sleep_until(self, timer: float | None) -> None:
         loop = asyncio.get_running_loop()
         if not self._wake.is_set():
-            handle = loop.call_at(timer, self._wake.set) if timer is not None else None
+            # Event loops round timers to milliseconds; one that fires early would spin until its deadline.
+            handle = loop.call_at(timer + TIMER_GRAIN_SECONDS, self._wake.set) if timer is not None else None
             try:
                 await self._wake.wait()
             finally:

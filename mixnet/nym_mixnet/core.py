@@ -61,6 +61,7 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 OUTFOX_ACK_LIMIT_BYTES = 48
 BURST_PACKETS = 8  # per poll without a schedule: bounds how long one poll may take
 IDLE_QUEUE_LOW_PACKETS = 4
+COVER_BATCH_PACKETS = 8
 SURB_REQUEST_RETRANSMISSIONS = 10
 # At 36 % loss (one fifth each way) 25 attempts fail once in 10^11 packets; a dead recipient is reported after
 # about 25 × 1.6 s.
@@ -147,6 +148,7 @@ class ClientCore:
         self._pending = PendingAcks(options.ack_wait_multiplier, options.ack_wait_addition_seconds)
         self._unacked: dict[int, set[Outgoing]] = {}
         self._window = CongestionWindow(now)
+        self._covers: list[MixPacket] = []
         self._sender_tags: dict[Recipient, bytes] = {}
         self._main: PoissonSchedule | None = None
         self._cover: PoissonSchedule | None = None
@@ -165,6 +167,7 @@ class ClientCore:
         """Use another view of the network; None when it is too old to be trusted (nothing is sent then)."""
         before = self._builder.topology
         self._builder.topology = topology
+        self._covers.clear()
         if topology is not None and before is not None and before.rotation_id != topology.rotation_id:
             self.reply_keys.note_rotation()
             self._rotation_settling = True
@@ -568,13 +571,16 @@ class ClientCore:
         return None
 
     def _cover_packet(self) -> MixPacket | None:
-        try:
-            packet = self._builder.cover()
-        except (TopologyError, SphinxError):
-            self.stats.empty_slots += 1
-            return None
+        if not self._covers:
+            # Several at a time: an idle client is woken for every slot, and most of the cost of one packet made then
+            # is that caches are cold.
+            try:
+                self._covers = [self._builder.cover() for _ in range(COVER_BATCH_PACKETS)]
+            except (TopologyError, SphinxError):
+                self.stats.empty_slots += 1
+                return None
         self.stats.sent_cover += 1
-        return packet
+        return self._covers.pop()
 
     @staticmethod
     def _add(out: list[MixPacket], packet: MixPacket | None) -> None:
