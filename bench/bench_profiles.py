@@ -4,7 +4,8 @@
     python -m bench.bench_profiles --pairs 5       needs NYM_NODE_PROGRAM and NYM_SOCKS5_CLIENT_PROGRAM: both clients
                                                    in turn on the same real nodes, medians of pairs, as ratios
 
-The second form runs in a network namespace with nothing but loopback. Replies are anonymous in every row; loop-cover
+Upstream's client answers SOCKS success before anything has left, so the pairs use our `early_success` as well; what
+waiting for the exit's word costs is printed below each table. The second form runs in a network namespace with nothing but loopback. Replies are anonymous in every row; loop-cover
 slots are left to cover in every row (`[mixnet] cover_slots_for_data` stays off).
 """
 
@@ -146,10 +147,24 @@ async def beside_reference(profiles: list[str], pairs: int) -> None:
                     nym_api=net.nym_api_url,
                     exit_address=net.exit_address,
                     profile=profile,
+                    early=True,
                 ) as (port, process):
                     ours.append(await measure(port, server, process.pid, profile))
                     print(f"  {profile} {pair} nymgate:   {_row(ours[-1])}", flush=True)
             _print_ratios(profile, ours, theirs)
+            async with nymgate(
+                folder / f"awaited-{profile}",
+                nym_api=net.nym_api_url,
+                exit_address=net.exit_address,
+                profile=profile,
+            ) as (port, _):
+                await asyncio.sleep(15)
+                small = await load.small_median(port, server)
+                many = await load.at_once_median(port, server)
+                print(
+                    f"  success awaited (our default): small {small:.3f} s, 20 at once {many:.3f} s\n",
+                    flush=True,
+                )
 
 
 def _row(values: dict[str, float]) -> str:

@@ -18,7 +18,7 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def nymgate(folder: Path, *, nym_api: str, exit_address: str, profile: str):
+async def nymgate(folder: Path, *, nym_api: str, exit_address: str, profile: str, early: bool = False):
     """A running `nymgate run`; yields its SOCKS port and process."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
@@ -26,7 +26,7 @@ async def nymgate(folder: Path, *, nym_api: str, exit_address: str, profile: str
     config.write_text(
         f'[listen]\nmixed = ["127.0.0.1:{port}"]\n'
         f'[mixnet]\nprofile = "{profile}"\nexit = "{exit_address}"\nnym_api = ["{nym_api}"]\n'
-        f'sleep_after = "never"\n'
+        f'sleep_after = "never"\n[streams]\nearly_success = {"true" if early else "false"}\n'
     )
     log = folder / "nymgate.log"
     with log.open("wb") as output:
