@@ -4,9 +4,9 @@
     python -m bench.bench_profiles --pairs 5       needs NYM_NODE_PROGRAM and NYM_SOCKS5_CLIENT_PROGRAM: both clients
                                                    in turn on the same real nodes, medians of pairs, as ratios
 
-Upstream's client answers SOCKS success before anything has left, so the pairs use our `early_success` as well; what
-waiting for the exit's word costs is printed below each table. The second form runs in a network namespace with nothing but loopback. Replies are anonymous in every row; loop-cover
-slots are left to cover in every row (`[mixnet] cover_slots_for_data` stays off).
+The second form runs in a network namespace with nothing but loopback. Upstream's client answers SOCKS success before
+anything has left, so the pairs use our `early_success` as well; what waiting for the exit's word costs is printed
+below each table. Replies are anonymous and loop-cover slots are left to cover in every row.
 """
 
 from __future__ import annotations
