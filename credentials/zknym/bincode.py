@@ -86,20 +86,19 @@ class Reader:
 
     def u8(self) -> int:
         """One raw byte."""
-        return self.take(1)[0]
+        position = self._position
+        if position >= len(self._data):
+            raise MalformedBincode(f"cut short: 1 byte expected at offset {position}")
+        self._position = position + 1
+        return self._data[position]
 
     def varint(self, largest: int = MAX_U64) -> int:
         """An unsigned integer of at most `largest`, in its shortest form."""
-        start = self._position
-        first = self.u8()
-        width = _WIDTHS.get(first)
-        if width is None and first > _LARGEST_SINGLE_BYTE:
-            raise MalformedBincode(f"no integer at offset {start}: tag {first:#04x}")
-        value = first if width is None else int.from_bytes(self.take(width), "big")
-        if len(varint(value)) != self._position - start:
-            raise MalformedBincode(f"the integer at offset {start} is not in its shortest form")
+        value = self.u8()
+        if value > _LARGEST_SINGLE_BYTE:
+            value = self._wide_integer(value)
         if value > largest:
-            raise MalformedBincode(f"the integer at offset {start} is above {largest}")
+            raise MalformedBincode(f"the integer before offset {self._position} is above {largest}")
         return value
 
     def signed_varint(self) -> int:
@@ -157,6 +156,15 @@ class Reader:
         """Demands that nothing is left over."""
         if self._position != len(self._data):
             raise MalformedBincode(f"{len(self._data) - self._position} bytes left over")
+
+    def _wide_integer(self, tag: int) -> int:
+        width = _WIDTHS.get(tag)
+        if width is None:
+            raise MalformedBincode(f"no integer before offset {self._position}: tag {tag:#04x}")
+        value = int.from_bytes(self.take(width), "big")
+        if len(varint(value)) != 1 + width:
+            raise MalformedBincode(f"the integer before offset {self._position} is not in its shortest form")
+        return value
 
     def _fixed(self, size: int) -> bytes:
         length = self.varint()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from zknym.bincode import Reader, varint
 from zknym.constants import MAX_U64, TICKETS_PER_BOOK, TYPE_COIN_INDEX
 from zknym.curve import G1, native
-from zknym.errors import CoinIndicesSignatureVerification, KeyTooShort, VerificationKeyTooShort
+from zknym.errors import CoinIndicesSignatureVerification, KeyTooShort
 from zknym.hashing import hash_to_g1
 from zknym.json_fields import Json, JsonObject, integer, member
 from zknym.public_sets import combine, verify_line
@@ -101,16 +101,13 @@ def _hashes(master: VerificationKey, tickets: int) -> list[G1]:
 
 
 def _verify(signatures: Sequence[CoinIndexSignature], hashes: list[G1], key: VerificationKey) -> None:
-    if len(key.beta_g2) < _KEY_LENGTH:
-        raise VerificationKeyTooShort(f"checking coin indices needs a key of {_KEY_LENGTH} y values")
     if [item.index for item in signatures] != list(range(len(hashes))):
         raise CoinIndicesSignatureVerification(
             f"not {len(hashes)} coin-index signatures in order: fetch the set from another signer"
         )
-    slope, *rest = key.beta_g2
-    constant = key.alpha + (rest[0] + rest[1]) * native(TYPE_COIN_INDEX)
+    constant = key.alpha + key.prepared.coin_shift
     bare = [item.signature for item in signatures]
-    if not verify_line(hashes, bare, constant, slope, range(len(hashes))):
+    if not verify_line(hashes, bare, constant, key.beta_g2[0], range(len(hashes))):
         raise CoinIndicesSignatureVerification(
             "the coin-index signatures do not verify: wrong epoch, or fetch the set from another signer"
         )

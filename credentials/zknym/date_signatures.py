@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from zknym.bincode import Reader, varint
 from zknym.constants import MAX_U32, SECONDS_PER_DAY, TYPE_EXPIRATION, VALIDITY_DAYS
-from zknym.curve import G1, encode_scalar, g2_sum, native
+from zknym.curve import G1, encode_scalar, native
 from zknym.dates import EncodedDate, spend_dates
-from zknym.errors import ExpirationDateSignatureVerification, KeyTooShort, VerificationKeyTooShort
+from zknym.errors import ExpirationDateSignatureVerification, KeyTooShort
 from zknym.hashing import hash_to_g1
 from zknym.json_fields import Json, JsonObject, integer, member
 from zknym.public_sets import combine, verify_line
@@ -113,21 +113,13 @@ def _verify(
     hashes: list[G1],
     key: VerificationKey,
 ) -> None:
-    if len(key.beta_g2) < _KEY_LENGTH:
-        raise VerificationKeyTooShort(f"checking dates needs a key of {_KEY_LENGTH} y values")
     days = spend_dates(expiration)
     if [(item.expiration, item.spend_date) for item in signatures] != [(expiration, day) for day in days]:
         raise ExpirationDateSignatureVerification(
             f"not the {VALIDITY_DAYS} date signatures of the wanted date in order: ask another signer"
         )
-    constant = g2_sum(
-        [
-            (key.alpha, 1),
-            (key.beta_g2[0], expiration),
-            (key.beta_g2[1], days[0]),
-            (key.beta_g2[2], TYPE_EXPIRATION),
-        ]
-    )
+    first_day = key.prepared.spend_date_point(days[0])
+    constant = key.alpha + key.beta_g2[0] * native(expiration) + first_day
     slope = key.beta_g2[1] * native(SECONDS_PER_DAY)
     bare = [item.signature for item in signatures]
     if not verify_line(hashes, bare, constant, slope, range(VALIDITY_DAYS)):

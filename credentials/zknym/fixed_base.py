@@ -1,61 +1,84 @@
 """Products with points that are used over and over: generators and the parts of a verification key.
 
-A table of the multiples 0..63 of point·64^i turns one product into 43 additions, about a quarter of the
-time. Filling the table costs as much as a dozen products, so it is filled only when a base has been used
-that often: a program that spends a single ticket never pays for it, and one that spends or verifies many
-is never more than twice as slow as with perfect foresight.
+The bits of a scalar are laid out as 8 rows of 32. Each column of 8 bits picks one of 256 sums of the
+point's multiples by 2^(32·row); four tables, made for every eighth column, leave 7 doublings and 31
+additions of a product. That is a fifth of the time that a product takes otherwise.
+
+Filling the tables costs as much as half a dozen products, so they are filled when a base has been used that
+often: a program that does little never pays for them, and no program takes more than about twice the time
+it could have taken with foresight.
+
+Lim, Lee: More flexible exponentiation with precomputation (1994).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
+from zknym import endomorphism
 from zknym.constants import GROUP_ORDER
 from zknym.curve import G1, G2, native
 
 Point = TypeVar("Point", G1, G2)
 
-_WINDOW_BITS: Final = 6
-_DIGIT_MASK: Final = (1 << _WINDOW_BITS) - 1
-_ROWS: Final = -(-GROUP_ORDER.bit_length() // _WINDOW_BITS)
-_PLAIN_PRODUCTS: Final = 12
-"""Products made without a table: their cost equals that of filling it (measured, G1 and G2 alike)."""
+_ROWS: Final = 8
+_COLUMNS: Final = 32
+_TABLES: Final = 4
+_STEPS: Final = _COLUMNS // _TABLES
+_PLAIN_PRODUCTS: Final = 8
+"""Products made without tables: about what filling them costs."""
+_TWO: Final = native(2)
 
 
 class FixedBase(Generic[Point]):
-    """A point prepared for many products. Safe to share between threads: at worst both fill the table."""
+    """A point prepared for many products. Safe to share between threads: at worst both fill the tables."""
 
-    __slots__ = ("_rows", "_uses", "point")
+    __slots__ = ("_identity", "_plain", "_tables", "_uses", "point")
 
-    def __init__(self, point: Point) -> None:
+    def __init__(self, point: Point, plain: Callable[[Point, int], Point]) -> None:
         self.point: Point = point
-        self._rows: list[list[Point]] | None = None
+        self._plain: Callable[[Point, int], Point] = plain
+        self._identity: Point = point - point
+        self._tables: list[list[Point]] = []
         self._uses = 0
 
     def times(self, scalar: int) -> Point:
         """point·scalar; the scalar may be any integer."""
         scalar %= GROUP_ORDER
-        rows = self._rows
-        if rows is None:
+        if not self._tables:
             if self._uses < _PLAIN_PRODUCTS:
                 self._uses += 1
-                return self.point * native(scalar)
-            rows = self._rows = self._fill()
-        result = rows[0][scalar & _DIGIT_MASK]
-        for row in rows[1:]:
-            scalar >>= _WINDOW_BITS
-            if not scalar:
-                break
-            result = result + row[scalar & _DIGIT_MASK]
+                return self._plain(self.point, scalar)
+            self._tables = self._fill()
+        bits = f"{scalar:0{_ROWS * _COLUMNS}b}"
+        digits = [int(bits[column::_COLUMNS], 2) for column in range(_COLUMNS)]
+        result = self._identity
+        for step in range(_STEPS):
+            if step:
+                result = result * _TWO
+            for table, digit in zip(self._tables, digits[step::_STEPS], strict=True):
+                result = result + table[digit]
         return result
 
     def _fill(self) -> list[list[Point]]:
-        rows: list[list[Point]] = []
-        base = self.point
-        for _ in range(_ROWS):
-            row = [base - base, base]
-            for _ in range(_DIGIT_MASK - 1):
-                row.append(row[-1] + base)
-            rows.append(row)
-            base = row[-1] + base
-        return rows
+        """The highest columns come first, as in the digits."""
+        tables: list[list[Point]] = []
+        rows = [self.point * native(1 << (_COLUMNS * row)) for row in range(_ROWS)]
+        for _ in range(_TABLES):
+            table = [self._identity]
+            for multiple in rows:
+                table += [entry + multiple for entry in table]
+            tables.insert(0, table)
+            rows = [multiple * native(1 << _STEPS) for multiple in rows]
+        return tables
+
+
+def fixed_g1(point: G1) -> FixedBase[G1]:
+    """A prepared point of G1."""
+    return FixedBase(point, lambda base, scalar: base * native(scalar))
+
+
+def fixed_g2(point: G2) -> FixedBase[G2]:
+    """A prepared point of the prime-order subgroup of G2."""
+    return FixedBase(point, endomorphism.times)

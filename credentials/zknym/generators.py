@@ -9,15 +9,15 @@ from __future__ import annotations
 from typing import Final
 
 from zknym.curve import G1, G1_GENERATOR, G2, G2_GENERATOR, encode_g1, encode_g2
-from zknym.fixed_base import FixedBase
+from zknym.fixed_base import FixedBase, fixed_g1, fixed_g2
 from zknym.hashing import hash_to_g1
 
-BASE_G1: Final[FixedBase[G1]] = FixedBase(G1_GENERATOR)
-BASE_G2: Final[FixedBase[G2]] = FixedBase(G2_GENERATOR)
+BASE_G1: Final[FixedBase[G1]] = fixed_g1(G1_GENERATOR)
+BASE_G2: Final[FixedBase[G2]] = fixed_g2(G2_GENERATOR)
 GAMMA: Final[tuple[FixedBase[G1], ...]] = tuple(
-    FixedBase(hash_to_g1(f"gamma{i}".encode())) for i in range(1, 5)
+    fixed_g1(hash_to_g1(f"gamma{i}".encode())) for i in range(1, 5)
 )
-DELTA: Final[FixedBase[G1]] = FixedBase(hash_to_g1(b"delta"))
+DELTA: Final[FixedBase[G1]] = fixed_g1(hash_to_g1(b"delta"))
 
 ENCODED_BASE_G1: Final = encode_g1(G1_GENERATOR)
 ENCODED_BASE_G2: Final = encode_g2(G2_GENERATOR)

@@ -7,43 +7,52 @@ from typing import Final
 from zknym.constants import SIGNED_ATTRIBUTES, TYPE_COIN_INDEX, TYPE_EXPIRATION
 from zknym.curve import G2, g2_sum, native
 from zknym.errors import VerificationKeyTooShort
-from zknym.fixed_base import FixedBase
+from zknym.fixed_base import fixed_g2
 
+_SHORTEST_KEY: Final = 3
 _LAST_DATES: Final = 8
 
 
 class PreparedKey:
-    """Precomputed forms of one key's G2 points. About 3 MB once all its tables are filled.
+    """Precomputed forms of one key's G2 points. About 1.5 MB once all its tables are filled.
 
-    `alpha` and `betas` are α and β2[0..2]; `coin_shift` and `date_shift` are the constants that turn a
-    blinded key point into the one a coin-index or date signature is checked with.
+    `alpha` and `betas` are α and β2[0..2]. Three y values suffice for the public signature sets.
     """
 
-    __slots__ = ("_beta_type", "_dates", "alpha", "betas", "coin_shift", "date_shift")
+    __slots__ = ("_beta_type", "_coin_shift", "_date_shift", "_dates", "alpha", "betas")
 
     def __init__(self, alpha: G2, betas: tuple[G2, ...]) -> None:
-        if len(betas) < SIGNED_ATTRIBUTES:
-            raise VerificationKeyTooShort(
-                f"spending and verifying need a key of {SIGNED_ATTRIBUTES} y values, this has {len(betas)}"
-            )
-        self.alpha = FixedBase(alpha)
-        self.betas = tuple(FixedBase(beta) for beta in betas[: SIGNED_ATTRIBUTES - 1])
-        self.coin_shift = (betas[1] + betas[2]) * native(TYPE_COIN_INDEX)
-        self.date_shift = betas[2] * native(TYPE_EXPIRATION)
-        self._beta_type = betas[3]
+        if len(betas) < _SHORTEST_KEY:
+            raise VerificationKeyTooShort(f"a key of {len(betas)} y values verifies nothing of e-cash")
+        self.alpha = fixed_g2(alpha)
+        self.betas = tuple(fixed_g2(beta) for beta in betas[:_SHORTEST_KEY])
+        self._beta_type = betas[3] if len(betas) > _SHORTEST_KEY else None
+        self._coin_shift: G2 | None = None
+        self._date_shift: G2 | None = None
         self._dates: dict[int, G2] = {}
 
+    @property
+    def coin_shift(self) -> G2:
+        """(β2[1] + β2[2])·TYPE_IDX: the part of a coin-index signature's key point that is always the same."""
+        if self._coin_shift is None:
+            self._coin_shift = (self.betas[1].point + self.betas[2].point) * native(TYPE_COIN_INDEX)
+        return self._coin_shift
+
     def type_point(self, ticket_type: int) -> G2:
-        """β2[3]·T."""
+        """β2[3]·T. Raises `VerificationKeyTooShort`."""
+        if self._beta_type is None:
+            raise VerificationKeyTooShort(f"books need keys of {SIGNED_ATTRIBUTES} y values")
         return self._beta_type * native(ticket_type)
 
     def spend_date_point(self, spend_date: int) -> G2:
         """β2[1]·D + β2[2]·TYPE_EXP. A verifier asks for the same day all day long, so a few are kept."""
+        if self._date_shift is None:
+            self._date_shift = self.betas[2].point * native(TYPE_EXPIRATION)
         point = self._dates.get(spend_date)
         if point is None:
             if len(self._dates) >= _LAST_DATES:
                 self._dates.clear()
-            point = self._dates[spend_date] = self.betas[1].point * native(spend_date) + self.date_shift
+            point = self._dates[spend_date] = self.betas[1].point * native(spend_date) + self._date_shift
         return point
 
 

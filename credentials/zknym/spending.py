@@ -92,6 +92,7 @@ def spend(
     if spent + tickets > tickets_per_book:
         raise SpendExceedsAllowance(tickets, max(tickets_per_book - spent, 0))
     key = master.prepared
+    key.type_point(book.ticket_type)  # refuses a key that could not verify the payment
     days = spend_dates(book.expiration)
     if [(item.expiration, item.spend_date) for item in date_signatures] != [
         (book.expiration, day) for day in days

@@ -15,6 +15,7 @@ from datetime import date
 
 from zknym.curve import G1, G2, encode_g1, native
 from zknym.dates import EncodedDate
+from zknym.endomorphism import times
 from zknym.errors import (
     ExpirationDateSignatureValidity,
     MultipleTickets,
@@ -135,7 +136,8 @@ def _equations(payment: Payment, spend_date: EncodedDate, key: PreparedKey) -> l
 
 
 def _check_proof(payment: Payment, pay_info: PayInfo, master: VerificationKey, key: PreparedKey) -> None:
-    if len(set(map(encode_g1, payment.serial_numbers))) != len(payment.serial_numbers):
+    serial_numbers = payment.serial_numbers
+    if len(serial_numbers) > 1 and len(set(map(encode_g1, serial_numbers))) != len(serial_numbers):
         raise SpendDuplicateSerialNumber("the payment contains the same ticket twice")
     if not _has_one_of_each(payment):
         raise SpendZkProofVerification("the lists of the payment do not fit its number of tickets")
@@ -183,13 +185,13 @@ def _recompute(payment: Payment, pay_info: PayInfo, key: PreparedKey) -> Commitm
         return DELTA.times(z_m) + point * c_native
 
     return Commitments(
-        kappa=payment.kappa * c_native
+        kappa=times(payment.kappa, c)
         + rest_of_alpha
         + BASE_G2.times(proof.response_r)
         + betas[0].times(z_sk)
         + betas[1].times(z_v)
         + betas[2].times(z_date),
-        kappa_e=payment.kappa_e * c_native
+        kappa_e=times(payment.kappa_e, c)
         + rest_of_alpha
         + BASE_G2.times(proof.response_re)
         + betas[0].times(z_date),
@@ -202,7 +204,7 @@ def _recompute(payment: Payment, pay_info: PayInfo, key: PreparedKey) -> Commitm
         ),
         serial=tuple(map(serial, payment.serial_numbers, proof.responses_m)),
         kappa_k=tuple(
-            point * c_native + BASE_G2.times(z_rk) + rest_of_alpha + betas[0].times(z_l)
+            times(point, c) + BASE_G2.times(z_rk) + rest_of_alpha + betas[0].times(z_l)
             for point, z_rk, z_l in zip(payment.kappa_k, proof.responses_rk, proof.responses_l, strict=False)
         ),
         gamma=tuple(
