@@ -21,15 +21,11 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from nym_exit.chunking import OWN_ADDRESS_CHUNKING, Chunking, anonymous_chunking
 from nym_exit.codec import (
-    Connect,
     ConnectionRefused,
     ExitPolicyAnswer,
     NetworkData,
-    RequestMessage,
     ResponseMessage,
-    Send,
 )
 from nym_exit.control import BinaryInfo
 from nym_exit.controller import ConnectionTable
@@ -45,14 +41,14 @@ from nym_exit.errors import (
     WireError,
 )
 from nym_exit.options import ExitOptions
-from nym_exit.ports import BankPort, ClientPort, SendingPort
+from nym_exit.ports import ClientPort
 from nym_exit.questions_io import Questions
-from nym_exit.stream import Outbound, StreamCore
+from nym_exit.requests_io import LanePort, Requests
+from nym_exit.stream import StreamCore
 from nym_exit.stream_io import MixStream
 from nym_exit.targets import format_target
 from nym_mixnet.errors import MixnetError
 from nym_mixnet.lanes import Lane
-from nym_mixnet.link_state import LinkState
 from nym_mixnet.tasks_io import TaskSet
 from nym_sphinx.addressing import Recipient
 from nym_sphinx.rng import SYSTEM_RNG
@@ -131,7 +127,7 @@ class ExitClient:
         self._lingering: dict[int, asyncio.TimerHandle] = {}
         #: What the exit says about itself.
         self.questions = Questions(self._send_question, self.options.query_timeout_seconds)
-        self._bank: BankPort | None = None
+        self._requests = Requests(client, recipient, self.options)
         self._all_drained = asyncio.Event()
         self._closed = False
         self._probing = False
@@ -158,11 +154,11 @@ class ExitClient:
         """Listen for the exit's messages and start the SURB bank. The mixnet client must be running."""
         if self._closed:
             raise StreamClosed("the exit client is closed")
-        if self._bank is not None:
+        if self._requests.bank is not None:
             return
-        self._bank = self._client.bank(self._recipient)
+        self._requests.bank = self._client.bank(self._recipient)
         if self.options.anonymous:
-            self._bank.set_target(self.options.surbs.bank_target)
+            self._requests.bank.set_target(self.options.surbs.bank_target)
         self._next = self._client.on_message
         self._client.on_message = self.on_message
 
@@ -187,8 +183,8 @@ class ExitClient:
             self._client.close_lane(Lane.connection(lane))
         self._lingering.clear()
         await self._tasks.close()
-        if self._bank is not None:
-            self._bank.set_target(0)
+        if self._requests.bank is not None:
+            self._requests.bank.set_target(0)
         if self._client.on_message == self.on_message:
             self._client.on_message = self._next
 
@@ -233,7 +229,7 @@ class ExitClient:
         limit = self.options.open_timeout_seconds if timeout is None else timeout
         connection_id = self._new_id()
         try:
-            sending = await self._send_connect(connection_id, remote)
+            sending = await self._requests.connect(connection_id, remote)
         except MixnetError as error:
             raise MixnetDown(error) from error
         if self._closed:
@@ -243,7 +239,7 @@ class ExitClient:
         stream = MixStream(
             connection_id,
             core,
-            _LanePort(self, core, connection_id),
+            LanePort(self._requests, core, connection_id),
             self._tasks,
             on_ended=self._stream_ended,
             on_drained=self._stream_drained,
@@ -294,8 +290,7 @@ class ExitClient:
 
     async def _send_question(self, data: bytes) -> None:
         self.start()
-        surbs = self.options.surbs.for_query(self._stock())
-        await self._client.send_anonymous(self._recipient, data, surbs=surbs, lane=Lane.GENERAL)
+        await self._requests.ask(data)
 
     def _probe(self) -> None:
         if self.options.probe and not self._probing and self.half_close is None:
@@ -387,37 +382,11 @@ class ExitClient:
             if not taken and not self._table.recently_closed(connection_id):
                 return connection_id
 
-    def _stock(self) -> int:
-        return self._bank.stock() if self._bank is not None else 0
-
-    async def _send_connect(self, connection_id: int, remote: str) -> SendingPort:
-        client, lane = self._client, Lane.connection(connection_id)
-        if not self.options.anonymous:
-            data = RequestMessage(Connect(connection_id, remote, client.address)).encode()
-            return await client.send_plain(self._recipient, data, lane=lane)
-        data = RequestMessage(Connect(connection_id, remote)).encode()
-        surbs = self.options.surbs.for_connect(self._stock(), len(data))
-        return await client.send_anonymous(self._recipient, data, surbs=surbs, lane=lane)
-
-    def chunking(self, *, wants_data: bool) -> Chunking:
-        """How the next Send of a stream travels."""
-        if not self.options.anonymous:
-            return OWN_ADDRESS_CHUNKING
-        return anonymous_chunking(self.options.surbs.for_send(self._stock(), wants_data=wants_data))
-
-    async def send(self, connection_id: int, message: Outbound, chunking: Chunking) -> SendingPort:
-        """Send one message of a stream."""
-        data = RequestMessage(Send(connection_id, message.seq, message.data, message.closed)).encode()
-        lane = Lane.connection(connection_id)
-        if not self.options.anonymous:
-            return await self._client.send_plain(self._recipient, data, lane=lane)
-        return await self._client.send_anonymous(self._recipient, data, surbs=chunking.surbs, lane=lane)
-
     # ---- what streams report ------------------------------------------------------------------------------
 
     def _demand(self, active: bool) -> None:
-        if self._bank is not None and self.options.anonymous:
-            self._bank.demand(active)
+        if self._requests.bank is not None and self.options.anonymous:
+            self._requests.bank.demand(active)
 
     def _stream_ended(self, stream: MixStream) -> None:
         connection_id = stream.connection_id
@@ -441,30 +410,3 @@ class ExitClient:
         self._client.close_lane(Lane.connection(connection_id))
         if self._closed and not self._table and not self._lingering:
             self._all_drained.set()
-
-
-class _LanePort:
-    """Where one stream's messages go: a lane of the mixnet client."""
-
-    __slots__ = ("_connection_id", "_core", "_lane", "_owner")
-
-    def __init__(self, owner: ExitClient, core: StreamCore, connection_id: int) -> None:
-        self._owner = owner
-        self._core = core
-        self._connection_id = connection_id
-        self._lane = Lane.connection(connection_id)
-
-    def chunking(self) -> Chunking:
-        return self._owner.chunking(wants_data=self._core.wants_data)
-
-    def queued_packets(self) -> int:
-        return self._owner.client.lane_queued(self._lane)
-
-    async def wait_queued(self, at_most: int) -> None:
-        await self._owner.client.wait_lane(self._lane, queued_below=at_most + 1)
-
-    async def send(self, message: Outbound, chunking: Chunking) -> SendingPort:
-        return await self._owner.send(self._connection_id, message, chunking)
-
-    def link_ready(self) -> bool:
-        return self._owner.client.link_state is LinkState.READY

@@ -23,18 +23,12 @@ ends the whole connection 3 s after it sees ours. So there are two kinds of peer
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from nym_exit.byte_queue import ByteQueue, SendWindow
 from nym_exit.chunking import Chunking
-from nym_exit.controller import InboundHalf
 from nym_exit.errors import ExitError, StreamClosed, StreamGap, StreamIdle, StreamOverflow, StreamReset
+from nym_exit.receive_side import Arrival, ReceiveSide
 from nym_exit.stream_options import StreamOptions
-
-#: Bookkeeping of one waiting message, counted against the receive limit beside its bytes.
-_MESSAGE_COST_BYTES: Final = 64
-#: Our own receiver takes messages this far ahead (the reference: 1000); the byte limit is the real bound.
-_AHEAD_LIMIT: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +75,17 @@ class StreamCore:
         self.local_eof = False
         #: The local side is gone: received bytes are dropped.
         self.local_closed = False
-        #: The peer's closing message is in order.
-        self.remote_closed = False
         #: Our closing message went out.
         self.close_sent = False
         self.bytes_sent = 0
-        self.bytes_received = 0
         self._announce = announce
-        self._inbound = InboundHalf(_AHEAD_LIMIT)
-        self._remote_close_seq: int | None = None
-        self._remote_reset = False
-        self._ready = ByteQueue()
+        self._in = ReceiveSide(self.options.gap_limit_seconds)
         self._out = ByteQueue()
         self._window = SendWindow(self.options.window_messages)
         self._close_ready = False
         self._keepalive_due = False
         # points in time; None: not awaited
         self._last_heard = now
-        self._gap_since: float | None = None
         self._keepalive_at: float | None = now + self.options.keepalive_seconds
         self._hold_until: float | None = None
         self._late_close_at: float | None = None
@@ -115,13 +102,22 @@ class StreamCore:
     @property
     def readable_bytes(self) -> int:
         """Received bytes in order that the local side has not taken."""
-        return len(self._ready)
+        return self._in.readable_bytes
 
     @property
     def waiting_bytes(self) -> int:
         """What the receive limit counts: readable bytes, and messages behind a gap with their bookkeeping."""
-        buffer = self._inbound.buffer
-        return len(self._ready) + buffer.held_bytes + _MESSAGE_COST_BYTES * buffer.held_messages
+        return self._in.waiting_bytes
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes that came into order so far."""
+        return self._in.bytes_received
+
+    @property
+    def remote_closed(self) -> bool:
+        """The peer's closing message, and all before it, are here."""
+        return self._in.closed
 
     @property
     def wants_data(self) -> bool:
@@ -165,13 +161,17 @@ class StreamCore:
             if self.local_eof and not self.local_closed and not self.close_sent:
                 self._hold_until = self._late_close_at = None
                 self._close_ready = True
+            self._check_reset()
+        elif self.close_sent and self.local_closed:
+            self._close_ready = False  # no second closing message is due after all
+            self._check_end()
 
     def close(self, now: float) -> None:
         """The local side is gone: what it wrote is still sent, what arrives is dropped."""
         if self.local_closed or self.ended:
             return
         self.local_eof = self.local_closed = True
-        self._drop_received()
+        self._in.drop()
         self._close_deadline = now + self.options.close_wait_seconds
         if self.remote_closed and not self._out and not self.close_sent:
             # both sides have said all they had to say: our closing message only tidies up
@@ -201,16 +201,14 @@ class StreamCore:
 
     def read(self, limit: int | None = None) -> bytes:
         """Take bytes that arrived in order, at most ``limit``; empty when there are none."""
-        if not self._ready:
-            return b""
-        data = self._ready.take(len(self._ready) if limit is None else limit)
+        data = self._in.read(limit)
         self._check_end()
         return data
 
     @property
     def at_eof(self) -> bool:
         """Everything the peer sent before its closing message has been read."""
-        return self.remote_closed and not self._ready
+        return self.remote_closed and not self.readable_bytes
 
     # ---- peer side ----------------------------------------------------------------------------------------
 
@@ -219,22 +217,16 @@ class StreamCore:
         if self.ended or self.error is not None:
             return
         if closed:
-            if self._remote_close_seq is None:
-                self._remote_close_seq = seq
-            elif self._remote_close_seq != seq and self.half_close:
-                self._remote_reset = True
+            self._in.note_close(seq)
         if self.local_closed or self.remote_closed:
             self._last_heard = now
             self._check_reset()
             return
-        inbound = self._inbound
-        refused, expected = inbound.refused, inbound.buffer.next_sequence
-        delivery = inbound.receive(seq, data, closed)
-        if inbound.refused == refused:
+        arrival = self._in.receive(seq, data, closed, now)
+        if arrival is not Arrival.REFUSED:
             self._heard(data, now)
-        self._watch_gap(expected, now)
-        if delivery is not None:
-            self._deliver(delivery.data, delivery.closed, now)
+        if arrival is Arrival.CLOSED:
+            self._peer_closed(now)
         if self.waiting_bytes > self.options.receive_limit_bytes:
             self.fail(StreamOverflow(self.options.receive_limit_bytes), now)
 
@@ -294,7 +286,7 @@ class StreamCore:
             self._late_close_at,
             self._linger_until,
             self._close_deadline,
-            self._gap_deadline,
+            self._in.gap_deadline,
             self._idle_deadline,
         ]
         return min((at for at in times if at is not None), default=None)
@@ -304,9 +296,9 @@ class StreamCore:
         if self.ended:
             return
         options = self.options
-        buffer = self._inbound.buffer
-        if _due(self._gap_deadline, now):
-            self.fail(StreamGap(buffer.next_sequence, buffer.held_messages, options.gap_limit_seconds), now)
+        inside = self._in
+        if _due(inside.gap_deadline, now):
+            self.fail(StreamGap(inside.missing, inside.held_messages, options.gap_limit_seconds), now)
         elif _due(self._idle_deadline, now):
             self.fail(StreamIdle(options.idle_limit_seconds), now)
         elif _due(self._close_deadline, now):
@@ -327,18 +319,13 @@ class StreamCore:
     @property
     def in_gap(self) -> bool:
         """Whether later messages wait behind a missing one."""
-        return self._gap_since is not None
+        return self._in.in_gap
 
     def restart_gap_clock(self, now: float) -> None:
         """Give a gap its whole time again: nothing could arrive meanwhile (the link was down)."""
-        if self._gap_since is not None:
-            self._gap_since = now
+        self._in.restart_gap_clock(now)
 
     # ---- inside -------------------------------------------------------------------------------------------
-
-    @property
-    def _gap_deadline(self) -> float | None:
-        return None if self._gap_since is None else self._gap_since + self.options.gap_limit_seconds
 
     @property
     def _idle_deadline(self) -> float | None:
@@ -387,21 +374,7 @@ class StreamCore:
         if self._close_deadline is not None:
             self._close_deadline = now + self.options.close_wait_seconds
 
-    def _watch_gap(self, expected_before: int, now: float) -> None:
-        buffer = self._inbound.buffer
-        if not buffer.held_messages:
-            self._gap_since = None
-        elif self._gap_since is None or buffer.next_sequence != expected_before:
-            self._gap_since = now
-
-    def _deliver(self, data: bytes, closed: bool, now: float) -> None:
-        self.bytes_received += len(data)
-        self._ready.append(data)
-        if not closed:
-            return
-        self.remote_closed = True
-        self._gap_since = None
-        self._inbound.buffer.clear()
+    def _peer_closed(self, now: float) -> None:
         self._close_deadline = None
         if self._hold_until is not None:
             self._hold_until = None
@@ -413,7 +386,7 @@ class StreamCore:
 
     def _check_reset(self) -> None:
         """The peer is gone for good once both its closing messages, and all before them, are here."""
-        if self._remote_reset and (self.remote_closed or self.local_closed):
+        if self._in.reset and self.half_close and (self.remote_closed or self.local_closed):
             if self.error is None and not self.local_closed:
                 self.error = StreamReset()
             self._drop_unsent()
@@ -443,23 +416,18 @@ class StreamCore:
             # a reset, where one is due, has to leave first
             if not self._close_ready:
                 self._end()
-        elif self.remote_closed and not self._ready:
+        elif self.at_eof:
             self._end()
 
     def _end(self) -> None:
         self.ended = True
         self._drop_unsent()
-        self._drop_received()
+        self._in.drop()
         self._window.clear()
 
     def _drop_unsent(self) -> None:
         self._out.clear()
         self._announce = False
-
-    def _drop_received(self) -> None:
-        self._ready.clear()
-        self._inbound.buffer.clear()
-        self._gap_since = None
 
 
 def _due(at: float | None, now: float) -> bool:

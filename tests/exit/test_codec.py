@@ -44,7 +44,7 @@ from nym_exit.errors import (
 )
 from nym_exit.exit_policy import Action, ExitPolicy, IpPattern, PortRange, Refusal, Rule, check_target
 from nym_exit.targets import format_target, parse_target
-from nym_exit.versions import LEGACY, version_from_json
+from nym_exit.versions import LEGACY, version_from_json, version_from_text
 from nym_sphinx.addressing import Recipient
 from tests.vector_files import load
 
@@ -190,6 +190,22 @@ def test_binary_info_with_missing_fields_is_refused(body):
 def test_unknown_version_forms_are_refused(value):
     with pytest.raises(MalformedControl):
         version_from_json(value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "3"])
+def test_version_texts_that_are_no_version(text):
+    with pytest.raises(MalformedControl):
+        version_from_text(text)
+
+
+@pytest.mark.parametrize("raw", [b"\x03\x00", b"\x03\x00\x05", b"\x03\x00\x01[1]"])
+def test_control_answers_of_no_known_kind(raw):
+    with pytest.raises(MalformedControl):
+        ResponseMessage.decode(raw)
+
+
+def test_a_control_answer_has_no_legacy_form():
+    assert ResponseMessage(Health(), LEGACY).encode() == b""
 
 
 def test_the_overhead_is_what_sizes_are_computed_with():

@@ -762,3 +762,70 @@ async def test_closing_the_client_does_not_wait_for_ever():
         assert asyncio.get_running_loop().time() - started < 4.0
     with pytest.raises(ExitError):
         await pipe.write(b"x")
+
+
+@virtual
+async def test_a_question_that_cannot_be_sent():
+    async with Net() as net:
+        net.client.send_error = LinkDown("no gateway")
+        with pytest.raises(MixnetDown):
+            await net.exits.health()
+
+
+@virtual
+async def test_writing_on_after_the_reference_has_dropped_the_connection():
+    async with Net(exit_name="nym-network-requester") as net:
+        target = net.target(Target())
+        stream = await net.open()
+        pipe = AsyncStream(stream)
+        target.stream.write_eof()
+        assert await pipe.read() == b""
+        await pipe.write(b"a last word")
+        await asyncio.sleep(10)
+        assert stream.error is None
+        with pytest.raises(ExitError):
+            await pipe.write(b"much too late")
+        stream.write(b"ignored: its reader was told")
+
+
+@virtual
+async def test_the_async_facade_refuses_what_comes_after_the_end():
+    async with Net() as net:
+        net.target(Echo())
+        with pytest.raises(ZeroDivisionError):
+            async with AsyncStream(await net.open()) as pipe:
+                raise ZeroDivisionError
+        await asyncio.sleep(1)
+        assert await pipe.read() == b""
+        with pytest.raises(StreamClosed):
+            await pipe.write(b"x")
+        late = await net.open()
+        late.abort()
+        await asyncio.sleep(1)
+        reader = Target()
+        late.attach(reader)
+        assert reader.ended
+        assert reader.error is None
+
+
+@virtual
+async def test_reading_in_small_pieces():
+    async with Net() as net:
+        net.target(Source(b"abcdef"))
+        pipe = AsyncStream(await net.open())
+        assert [await pipe.read(4), await pipe.read(4), await pipe.read(4)] == [b"abcd", b"ef", b""]
+        await pipe.close()
+
+
+@virtual
+async def test_a_packet_lost_after_the_end_gives_its_lane_back():
+    async with Net() as net:
+        net.target(Target())
+        stream = await net.open()
+        net.client.conditions.black_hole = True
+        stream.abort()
+        await asyncio.sleep(1)
+        assert stream.ended
+        assert net.client.closed_lanes == []
+        await asyncio.sleep(100)
+        assert net.client.closed_lanes == [stream.connection_id]

@@ -413,6 +413,54 @@ def test_a_peer_of_unknown_kind_is_told_twice_that_we_are_gone():
     assert core.ended
 
 
+def test_learning_between_the_two_closing_messages_that_one_is_enough():
+    core = StreamCore(0.0, half_close=None)
+    core.close(0.0)
+    assert core.next_message(0.0, 0, CHUNKING) == Outbound(0, b"", True)
+    assert not core.ended
+    core.learn_half_close(False)
+    assert core.ended
+
+
+def test_two_closing_messages_of_the_reference_are_no_reset():
+    for half_close in (None, False):
+        core = StreamCore(0.0, half_close=half_close)
+        core.receive(2, b"", True, 0.0)
+        core.receive(0, b"answer", False, 0.0)
+        core.receive(1, b"", True, 0.0)
+        assert core.read() == b"answer"
+        assert core.at_eof
+        core.write_eof(0.0)
+        core.handle_timer(3.0)
+        assert drain(core, 3.0) == [Outbound(0, b"", True)]
+        assert core.ended
+        assert core.error is None
+
+
+def test_a_reader_that_keeps_its_writing_side_open_is_closed_after_the_reference():
+    core = StreamCore(0.0)
+    core.receive(0, b"bye", True, 0.0)
+    assert core.read() == b"bye"
+    assert core.get_timer() == 5.0
+    core.handle_timer(5.0)
+    assert core.local_eof
+    assert drain(core, 5.0) == [Outbound(0, b"", True)]
+    assert core.ended
+    assert core.error is None
+
+
+def test_nothing_is_shown_of_what_is_sent():
+    assert repr(Outbound(3, b"secret", True)) == "Outbound(seq=3, 6 bytes, closed=True)"
+
+
+def test_room_is_not_awaited_with_nothing_to_send():
+    core = StreamCore(0.0)
+    assert core.room_needed(100, CHUNKING) is None
+    assert not core.may_send
+    core.write(b"x")
+    assert core.may_send
+
+
 def test_closing_sends_what_was_written_first():
     core = StreamCore(0.0)
     core.write(bytes(FULL + 5))
