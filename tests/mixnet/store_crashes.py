@@ -1,4 +1,4 @@
-"""A program that dies by SIGKILL in the middle of writing, for `test_store` and `test_keys`.
+"""A program that dies by SIGKILL in the middle of writing, for `test_crashes`.
 
 It forks, because a process of its own per death would take seconds: each child works on a folder of its own
 and kills itself at its n-th step; the results are judged by the tests. Usage: ``store_crashes.py WHAT FOLDER``.
