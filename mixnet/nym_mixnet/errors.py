@@ -31,8 +31,6 @@ to a reply code, an exit status or a metric: ``kind`` (whose fault), ``layer`` (
     └── NoReplySurbs                    layer "mixnet": nothing to answer with
 """
 
-
-
 from __future__ import annotations
 
 from enum import StrEnum
