@@ -10,6 +10,8 @@ from zknym.errors import MalformedText
 _ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _VALUES: Final = {character: value for value, character in enumerate(_ALPHABET)}
 _BASE: Final = len(_ALPHABET)
+_MOST_CHARACTERS: Final = 65_536
+"""Seven times the largest message: conversion takes quadratic time."""
 _CHUNK: Final = 10
 """Characters converted per big-number step: keeps long inputs from costing one such step per character."""
 
@@ -30,6 +32,8 @@ def b58encode(data: bytes) -> str:
 
 def b58decode(text: str) -> bytes:
     """The inverse of `b58encode`. Raises `MalformedText`; the message does not repeat the text."""
+    if len(text) > _MOST_CHARACTERS:
+        raise MalformedText(f"base58 text of more than {_MOST_CHARACTERS} characters")
     stripped = text.lstrip(_ALPHABET[0])
     number = 0
     for start in range(0, len(stripped), _CHUNK):

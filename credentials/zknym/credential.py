@@ -12,9 +12,9 @@ from zknym.dates import (
     date_field,
     date_from_json,
     date_to_json,
-    encode_date,
     from_julian_day,
     julian_day,
+    midnight,
     read_date,
 )
 from zknym.errors import WrongLength
@@ -119,4 +119,4 @@ class SpendingCredential(Base58Text):
 
     def verify(self, master: VerificationKey) -> None:
         """Accepts the payment by returning. Raises `PaymentRejected`, `InvalidArgument`."""
-        verify_payment(self.payment, self.pay_info, encode_date(self.spend_date), master)
+        verify_payment(self.payment, self.pay_info, midnight(self.spend_date), master)

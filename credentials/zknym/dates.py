@@ -6,6 +6,7 @@ around it uses `datetime.date`. A book of expiration date E can be spent on E-6d
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, TypeAlias
 
@@ -19,12 +20,17 @@ EncodedDate: TypeAlias = int
 _EPOCH: Final = date(1970, 1, 1)
 _EPOCH_JULIAN_DAY: Final = 2_440_588
 _LONGEST_YEAR_DAYS: Final = 366
-_ISO_CHARACTERS: Final = len("2026-05-31")
+_ISO_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def midnight(day: date) -> int:
+    """Unix seconds of 00:00 UTC of any day: an encoded date, where there is one for that day."""
+    return (day - _EPOCH).days * SECONDS_PER_DAY
 
 
 def encode_date(day: date) -> EncodedDate:
     """The encoded form of a day. Raises `InvalidArgument` outside of 1970-01-01 … 2106-02-07."""
-    seconds = (day - _EPOCH).days * SECONDS_PER_DAY
+    seconds = midnight(day)
     if not 0 <= seconds <= MAX_U32:
         raise InvalidArgument(f"{day} cannot be an e-cash date: it does not fit 32 bits of unix time")
     return seconds
@@ -97,7 +103,7 @@ def read_date(reader: Reader) -> date:
 def date_from_text(text: str) -> date:
     """A date written YYYY-MM-DD. Raises `MalformedData`."""
     try:
-        if len(text) == _ISO_CHARACTERS:
+        if _ISO_DATE.fullmatch(text):
             return date.fromisoformat(text)
     except ValueError:
         pass
@@ -114,7 +120,7 @@ def date_from_json(value: object) -> date:
     match value:
         case str():
             return date_from_text(value)
-        case [int(year), int(ordinal)]:
+        case [int(year), int(ordinal)] if not isinstance(year, bool) and not isinstance(ordinal, bool):
             return _from_ordinal(year, ordinal)
         case _:
             raise MalformedData("not a date: [year, day of the year] or YYYY-MM-DD expected")

@@ -16,7 +16,7 @@ _DISCLOSED_ATTRIBUTES = 3
 """Responses for the user's secret, the wallet's secret and the expiration date."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SpendProof:
     """Challenge and responses of the zero-knowledge proof; `r`, `l`, `m` … as in the specification."""
 
@@ -103,7 +103,7 @@ class SpendProof:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Payment(Base58Text):
     """One or more tickets of one book. The lists have one element per ticket.
 
@@ -124,6 +124,9 @@ class Payment(Base58Text):
     commitment_c: G1
     ticket_type: int
     proof: SpendProof
+
+    def __repr__(self) -> str:
+        return f"<Payment of {self.spend_value} of ticket type {self.ticket_type}>"
 
     def encode(self) -> bytes:
         """1157 bytes for one ticket, 474 more for each further one (bincode)."""

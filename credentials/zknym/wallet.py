@@ -37,7 +37,7 @@ _WALLET_SIGNATURES_BYTES = SIGNATURE_BYTES + SCALAR_BYTES + _DATE_BYTES + 1
 class PartialWallet:
     """One signer's unblinded, verified share of a book."""
 
-    signature: Signature
+    signature: Signature = field(repr=False)
     wallet_secret: int = field(repr=False)
     expiration: EncodedDate
     ticket_type: int
