@@ -56,19 +56,21 @@ def time_or_epoch(text: str) -> int:
         return 0
 
 
-def _date_and_fraction(moment: int) -> tuple[datetime, str]:
+def _split(moment: int, separator: str) -> tuple[str, str]:
     seconds, fraction = divmod(moment, NANOSECONDS)
-    return _EPOCH + timedelta(seconds=seconds), f"{fraction:09}".rstrip("0")
+    # isoformat: strftime does not pad years to four digits everywhere
+    whole = (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat(separator)
+    return whole, f"{fraction:09}".rstrip("0")
 
 
 def format_rfc3339(moment: int) -> str:
-    date, fraction = _date_and_fraction(moment)
-    return f"{date:%Y-%m-%dT%H:%M:%S}{'.' if fraction else ''}{fraction}Z"
+    whole, fraction = _split(moment, "T")
+    return f"{whole}{'.' if fraction else ''}{fraction}Z"
 
 
 def format_spaced(moment: int) -> str:
-    date, fraction = _date_and_fraction(moment)
-    return f"{date:%Y-%m-%d %H:%M:%S}.{fraction or '0'} +00:00:00"
+    whole, fraction = _split(moment, " ")
+    return f"{whole}.{fraction or '0'} +00:00:00"
 
 
 def to_datetime(moment: int) -> datetime:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
-import signal
 import sqlite3
 import stat
 import subprocess
@@ -17,7 +17,9 @@ import pytest
 
 from nym_mixnet import store_io
 from nym_mixnet.errors import StoreError, StoreInUse
+from nym_mixnet.store_db import StateDatabase
 from nym_mixnet.store_io import ClientStore, GatewayRegistration, MemoryStore, ReplyKeyRecord
+from tests.mixnet.store_crashes import CHANGES, state_of
 
 GATEWAY = bytes(range(32))
 RECIPIENT = bytes(range(96))
@@ -220,86 +222,56 @@ async def test_calls_of_many_tasks_take_turns(tmp_path: Path) -> None:
 
 # ---- crashes --------------------------------------------------------------------------------------------
 
-VICTIM = """
-import asyncio, random, sys
-from nym_mixnet.store_io import ClientStore, GatewayRegistration
-
-async def main(folder):
-    store = ClientStore(folder)
-    await store.open()
-    await store.load_or_create_keys(random.Random(1))
-    print("keys", flush=True)
-    gateway = bytes(32)
-    number = 0
-    while True:
-        number += 1
-        await store.put_registration(GatewayRegistration(gateway, bytes([number % 256]) * 32, (), float(number)))
-        print("registration", number, flush=True)
-        await store.put_last_auth_timestamp(gateway, number)
-        print("timestamp", number, flush=True)
-        await store.put_allowance(gateway, number)
-        print("allowance", number, flush=True)
-        await store.put_sender_tag(bytes(96), number.to_bytes(16, "big"))
-        print("tag", number, flush=True)
-        await store.add_reply_keys(
-            [((number * 10 + i).to_bytes(32, "big"), bytes(16), 1.0, bytes(96), 1) for i in range(10)]
-        )
-        print("keys_added", number, flush=True)
-        await store.remove_reply_keys([(number * 10).to_bytes(32, "big")])
-        print("key_removed", number, flush=True)
-
-asyncio.run(main(sys.argv[1]))
-"""
+CRASHES = Path(__file__).with_name("store_crashes.py")
 
 
-def killed_after(folder: Path, line: str) -> dict[str, int]:
-    """Run the victim until it says `line`, kill it at once; what it said last of each kind."""
-    said: dict[str, int] = {}
-    with subprocess.Popen(
-        [sys.executable, "-c", VICTIM, str(folder)], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        for text in process.stdout:
-            kind, _, number = text.strip().partition(" ")
-            said[kind] = int(number or 0)
-            if text.strip() == line:
-                os.kill(process.pid, signal.SIGKILL)
-                break
-        for text in process.stdout:  # what was already on its way counts as well
-            kind, _, number = text.strip().partition(" ")
-            if text.endswith("\n"):
-                said[kind] = int(number or 0)
-    assert process.returncode == -signal.SIGKILL
-    return said
+def crash(what: str, folder: Path) -> list[int | None]:
+    """Let a program die by SIGKILL at each of its steps, every time in a folder of its own (`store_crashes`)."""
+    arguments = [sys.executable, "-m", f"tests.mixnet.{CRASHES.stem}", what, str(folder)]
+    done = subprocess.run(arguments, check=True, capture_output=True, text=True, cwd=CRASHES.parents[2])
+    results = json.loads(done.stdout)
+    assert isinstance(results, list)
+    return results
 
 
-@pytest.mark.parametrize(
-    "line",
-    ["keys", "registration 3", "timestamp 4", "allowance 5", "tag 6", "keys_added 7", "key_removed 8"],
-)
-async def test_what_was_promised_survives_kill_9(tmp_path: Path, line: str) -> None:
-    said = await asyncio.to_thread(killed_after, tmp_path, line)
-    gateway = bytes(32)
-    async with ClientStore(tmp_path) as store:
-        assert not store.unclean_os_crash  # only a process died, not the machine
-        assert await store.load_or_create_keys() == await MemoryStore().load_or_create_keys(random.Random(1))
-        registration = await store.get_registration(gateway)
-        # the write after the last promise may or may not have happened
-        assert (registration.registered_unix if registration else 0) - said.get("registration", 0) in (0, 1)
-        assert (await store.get_last_auth_timestamp(gateway) or 0) - said.get("timestamp", 0) in (0, 1)
-        assert (await store.get_allowance(gateway) or 0) - said.get("allowance", 0) in (0, 1)
-        tag = await store.get_sender_tag(bytes(96))
-        assert int.from_bytes(tag or b"", "big") - said.get("tag", 0) in (0, 1)
-        numbers = [int.from_bytes(record.digest, "big") for record in await store.load_reply_keys()]
-        added, removed = said.get("keys_added", 0), said.get("key_removed", 0)
-        for batch in range(1, added + 2):
-            there = [number for number in numbers if number // 10 == batch]
-            if batch <= removed:
-                assert there == [batch * 10 + i for i in range(1, 10)]
-            elif batch <= added:
-                assert there in ([batch * 10 + i for i in range(10)], [batch * 10 + i for i in range(1, 10)])
-            else:
-                assert there in ([], [batch * 10 + i for i in range(10)])  # whole or not at all
+def states_after_each_change(folder: Path) -> list[list[object]]:
+    """What a database holds after none, one, two, ... of the changes."""
+    db = StateDatabase(folder / "undisturbed.sqlite", "this boot")
+    states = [state_of(db)]
+    for name, arguments in CHANGES:
+        getattr(db, name)(*arguments)
+        states.append(state_of(db))
+    db.close()
+    return states
+
+
+def test_killed_at_each_statement(tmp_path: Path) -> None:
+    """Every change happens as a whole or not at all, and the finished ones have happened."""
+    results = crash("statements", tmp_path)
+    states = states_after_each_change(tmp_path)
+    assert results[-1] is None
+    assert len(results) > 3 * len(CHANGES)
+    for number, finished in enumerate(results):
+        db = StateDatabase(tmp_path / str(number) / "state.sqlite", "this boot")
+        found = state_of(db)
+        db.close()
+        if finished is None:
+            assert found == states[-1]
+        else:
+            assert found in (states[finished], states[finished + 1])
+
+
+async def test_killed_after_each_call(tmp_path: Path) -> None:
+    """What a call promised by returning is there, and the folder can be used by the next process."""
+    results = await asyncio.to_thread(crash, "calls", tmp_path)
+    states = states_after_each_change(tmp_path)
+    assert results == list(range(len(CHANGES) + 1))
+    keys = await MemoryStore().load_or_create_keys(random.Random(1))
+    for number, state in enumerate(states):
+        async with ClientStore(tmp_path / str(number)) as store:
+            assert state_of(store._db) == state
+            assert await store.load_or_create_keys() == keys
+            assert not store.unclean_os_crash  # only a process died, not the machine
 
 
 async def crashed(
