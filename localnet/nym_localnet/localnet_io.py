@@ -126,14 +126,16 @@ class Localnet:
     async def close(self) -> None:
         """Stop everything. Safe to call twice, and after a failed start."""
         await self._tasks.close()
-        for host in reversed(self._hosts):
-            await host.close()
-        self._hosts.clear()
+        hosts, self._hosts = self._hosts, []
+        for host in reversed(hosts):
+            try:
+                await host.close()
+            except Exception:  # the others have to end all the same
+                logger.exception("a part of the network did not end as it should")
         if self._api is not None:
             await self._api.close()
-        for path in (self.options.network_file,):
-            if path is not None:
-                path.unlink(missing_ok=True)
+        if self.options.network_file is not None:
+            self.options.network_file.unlink(missing_ok=True)
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary = None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from nym_exit.chunking import OWN_ADDRESS_CHUNKING, REPLY_CHUNKING, Chunking
+from nym_exit.client_io import OWN_EXIT_NAME
 from nym_exit.codec import (
     Connect,
     ConnectionRefused,
@@ -55,8 +56,6 @@ from nym_sphinx import Recipient, SphinxError
 
 logger = logging.getLogger(__name__)
 
-EXIT_NAME: Final = "nymgate-exit"
-"""what our exit calls itself; clients of ours take it as a promise to keep half-close"""
 DESCRIPTION: Final = "the exit of a test network"
 MAX_CONNECTIONS: Final = 4096
 MAX_HELD_BYTES: Final = 64 * 1024 * 1024
@@ -188,7 +187,7 @@ class Requester:
             case ControlRequest.HEALTH:
                 answer = Health()
             case ControlRequest.BINARY_INFO:
-                answer = BinaryInfo(EXIT_NAME, BuildInformation(EXIT_NAME))
+                answer = BinaryInfo(OWN_EXIT_NAME, BuildInformation(OWN_EXIT_NAME))
             case ControlRequest.SUPPORTED_VERSIONS:
                 answer = SupportedVersions()
             case Query.OPEN_PROXY:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from nym_exit.client_io import OWN_EXIT_NAME as EXIT_NAME
 from nym_exit.codec import (
     Connect,
     ConnectionRefused,
@@ -31,7 +32,7 @@ from nym_exit.options import ExitOptions
 from nym_exit.stream_options import StreamOptions
 from nym_localnet import Localnet, LocalnetOptions
 from nym_localnet.counters import Faults
-from nym_localnet.requester_io import EXIT_NAME, IN_FLIGHT_PACKETS, Requester
+from nym_localnet.requester_io import IN_FLIGHT_PACKETS, Requester
 from nym_mixnet.client_io import MixnetClient
 from nym_mixnet.core import ReceivedMessage
 from nym_mixnet.link_state import LinkState
@@ -134,6 +135,16 @@ async def test_a_target_that_resets_ends_the_stream() -> None:
             with suppress(StreamError):
                 assert await read_all(stream) == b""
             await stream.close()
+
+
+async def test_a_target_that_speaks_first_and_leaves() -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 welcome")
+        await writer.drain()
+
+    async with target(greet) as port, world() as (_, user):
+        await user.binary_info()
+        assert await fetch(user, port, b"") == b"220 welcome"
 
 
 # Refusals
@@ -358,7 +369,7 @@ async def test_a_fast_target_does_not_fill_the_exit() -> None:
         assert requester.counters.bytes_from_targets == read < 3_000_000
         assert client.packets < IN_FLIGHT_PACKETS + 100
         await requester.close()
-        assert client.closed_lanes == [1]
+        assert client.closed_lanes[0] == 1
 
 
 async def test_a_slow_target_holds_the_stream_back_within_its_limit() -> None:

@@ -7,13 +7,16 @@ import socket
 from contextlib import AsyncExitStack
 from ipaddress import IPv4Address
 
+import pytest
+
+from nym_localnet import peers_io
 from nym_localnet.addresses import PeerFilter
 from nym_localnet.counters import Faults, MixCounters
 from nym_localnet.delays_io import MAX_WAITING, DelayQueue
 from nym_localnet.mix_io import MixSettings
 from nym_localnet.peers_io import QUEUE_BYTES, PeerPool
 from nym_mixnet.tasks_io import TaskSet
-from nym_sphinx import Hop, KeyRotation, NodeAddress, PacketSize, prepare_packet
+from nym_sphinx import Hop, KeyRotation, NodeAddress, PacketSize, PacketType, encode_frame, prepare_packet
 from tests.localnet.harness import LOOPBACK, ROTATION, Node, loopback, make_packet, node, peer_of, sink, until
 
 
@@ -260,3 +263,101 @@ async def test_the_number_of_waiting_packets_is_bounded() -> None:
         assert not waiting.push(far, b"", link)
         waiting.close()
         assert len(waiting) == 0
+
+
+async def test_other_packet_types_and_unknown_first_hops_are_dropped() -> None:
+    async with node(final=True) as last, peer_of(last) as peer:
+        frame = encode_frame(make_packet([last]), packet_type=PacketType.OUTFOX, version=8)
+        peer.writer.write(frame)
+        await until(lambda: last.mix.counters.dropped_unsupported == 1, "dropped")
+        assert not last.mix.forward(loopback(0), b"", KeyRotation.ODD)
+        assert last.mix.counters.dropped_no_route == 1
+
+
+async def test_an_unreadable_next_address_is_dropped() -> None:
+    async with node() as mix:
+        pool = PeerPool(PeerFilter(), mix.mix.counters, TaskSet("test"))
+        assert pool.by_wire(bytes(32)) is None
+
+
+async def test_a_peer_that_stays_away_loses_what_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers_io, "GIVE_UP_SECONDS", 0.05)
+    with socket.socket() as closed:
+        closed.bind((LOOPBACK, 0))
+        async with TaskSet("test") as tasks:
+            counters = MixCounters()
+            link = PeerPool(PeerFilter(), counters, tasks).by_address(loopback(closed.getsockname()[1]))
+            assert link is not None
+            assert link.send(b"lost")
+            await until(lambda: counters.dropped_unreachable == 1, "given up")
+            assert link.idle
+
+
+async def test_a_link_is_made_again_when_it_broke() -> None:
+    got: list[bytes] = []
+
+    async def one_frame(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        got.append(await reader.readexactly(3))
+        writer.write(b"nobody listens to this")
+        writer.close()
+
+    server = await asyncio.start_server(one_frame, LOOPBACK, 0)
+    async with TaskSet("test") as tasks:
+        pool = PeerPool(PeerFilter(), MixCounters(), tasks)
+        link = pool.by_address(loopback(server.sockets[0].getsockname()[1]))
+        assert link is not None
+        for number in range(3):
+            link.send(b"%03d" % number)
+            await until(lambda: len(got) == number + 1, "received")  # noqa: B023
+            await until(lambda: link._transport is None, "closed by the peer")
+        pool.close()
+    server.close()
+    assert got == [b"000", b"001", b"002"]
+
+
+async def test_a_peer_that_does_not_read_fills_its_queue_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers_io, "QUEUE_BYTES", 1_000_000)
+    resume = asyncio.Event()
+    got = 0
+
+    async def late_reader(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal got
+        await resume.wait()
+        while data := await reader.read(1 << 20):
+            got += len(data)
+        writer.close()
+
+    server = await asyncio.start_server(late_reader, LOOPBACK, 0, limit=1 << 16)
+    async with TaskSet("test") as tasks:
+        counters = MixCounters()
+        pool = PeerPool(PeerFilter(), counters, tasks)
+        link = pool.by_address(loopback(server.sockets[0].getsockname()[1]))
+        assert link is not None
+        sent = 0
+        while not counters.dropped_queue_full:
+            sent += 100_000 if link.send(bytes(100_000)) else 0
+            await asyncio.sleep(0)
+        resume.set()
+        await until(lambda: got == sent, "everything that was taken arrives")
+        pool.close()
+        await asyncio.sleep(0.01)
+    server.close()
+
+
+async def test_the_number_of_links_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers_io, "MAX_LINKS", 2)
+    async with TaskSet("test") as tasks:
+        pool = PeerPool(PeerFilter(), MixCounters(), tasks)
+        first, second = pool.by_wire(loopback(1).encode_padded(32)), pool.by_address(loopback(2))
+        assert first is not None
+        assert second is not None
+        second.send(b"waits")
+        third = pool.by_address(loopback(3))  # takes the place of the idle one
+        assert third is not None
+        third.send(b"waits")
+        assert pool.by_wire(loopback(1).encode_padded(32)) is None
+        assert pool.by_address(loopback(4)) is None
+        for padding in range(6):
+            pool.by_wire(loopback(2).encode() + bytes([padding]) * 25)
+        assert pool.by_address(loopback(2)) is second
+        pool.close()
