@@ -27,7 +27,11 @@ def _nanoseconds(match: re.Match[str]) -> int:
     year, month, day, hour, minute, second, fraction, sign, zone_hours, zone_minutes = match.groups()
     zone = timedelta(hours=int(zone_hours or 0), minutes=int(zone_minutes or 0))
     date_and_time = (int(year), int(month), int(day), int(hour), int(minute), int(second), 0)
-    moment = datetime(*date_and_time, tzinfo=timezone(-zone if sign == "-" else zone))
+    local = datetime(*date_and_time, tzinfo=timezone(-zone if sign == "-" else zone))
+    try:
+        moment = local.astimezone(UTC)
+    except OverflowError:  # a zone may push the first or last day out of the calendar
+        raise ValueError("not a time of the years 1 to 9999") from None
     since = moment - _EPOCH
     return (since.days * 86_400 + since.seconds) * NANOSECONDS + int((fraction or "").ljust(9, "0"))
 

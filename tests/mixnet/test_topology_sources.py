@@ -275,6 +275,26 @@ async def test_the_next_address_takes_over_and_stays(directory, unreachable):
         assert len(broken.asked) == 1  # the one that works is asked first from now on
 
 
+@pytest.mark.parametrize(
+    "written", ["9999-12-31 23:59:59.0 -23:59:00", "0001-01-01 00:00:00.0 +00:01:00", "now"]
+)
+async def test_a_time_outside_the_calendar_is_1970(directory, written):
+    text = encode_nodes_page(NodesPage.whole(METADATA, MIXNODES))
+    directory.answers[PATH_ACTIVE_MIXNODES] = lambda _: json_response(
+        text.replace("2026-01-01 00:00:00.0 +00:00:00", written)
+    )
+    assert (await source(directory.url).fetch()).refreshed_at == datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("written", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+00:01", "now"])
+async def test_an_epoch_outside_the_calendar_is_refused(directory, written):
+    text = encode_key_rotation_info(INFO).replace("2026-01-01T00:00:00Z", written)
+    directory.answers[PATH_KEY_ROTATION_INFO] = lambda _: json_response(text)
+    with pytest.raises(MalformedTopology) as caught:
+        await source(directory.url).key_rotation_info()
+    assert caught.value.path == "current_epoch_start"
+
+
 async def test_a_failure_in_the_middle_starts_over_elsewhere(directory):
     async with serving(Directory()) as broken:
         broken.answers[PATH_ENTRY_GATEWAYS] = lambda _: json_response("[]")
