@@ -9,6 +9,7 @@ the directory and the topology file (docs/protocol/04 §10). Errors name the pat
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -37,8 +38,8 @@ class _Twice(dict[str, Any]):
 
     def __init__(self, pairs: Sequence[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        names = [name for name, _ in pairs]
-        self.repeated = frozenset(name for name in names if names.count(name) > 1)
+        times = Counter(name for name, _ in pairs)  # one pass: a peer decides how many there are
+        self.repeated = frozenset(name for name, count in times.items() if count > 1)
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
