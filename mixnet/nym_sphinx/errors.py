@@ -1,4 +1,3 @@
-# ruff: noqa: N818  the names say what is wrong; "Error" behind each of them would say nothing
 """Every error this package raises on purpose.
 
 ::
