@@ -1,4 +1,6 @@
-"""Death at any moment: what a killed process leaves of its state, its keys and its lock (docs/protocol/04 §6)."""
+"""Death at any moment: what a killed process leaves of its keys and its lock (its state: `test_store`)
+(docs/protocol/04 §6).
+"""
 
 from __future__ import annotations
 
@@ -46,32 +48,6 @@ def states():
 
 def test_every_change_shows():
     assert all(before != after for before, after in itertools.pairwise(states()))
-
-
-def test_killed_at_each_statement(tmp_path):
-    results = crash("statements", tmp_path)
-    assert results[-1] is None
-    assert {*results[:-1]} == set(range(len(CHANGES)))
-    expected = states()
-    for number, finished in enumerate(results):
-        db = StateDatabase(tmp_path / str(number) / "state.sqlite", "this boot")
-        assert not db.unclean_os_crash
-        assert state_of(db) == expected[-1 if finished is None else finished]
-        db.close()
-
-
-async def test_killed_after_each_call(tmp_path):
-    results = crash("calls", tmp_path)
-    assert results == list(range(len(CHANGES) + 1))
-    expected = states()
-    drawn = []
-    for number in results:
-        async with ClientStore(tmp_path / str(number)) as store:
-            assert not store.unclean_os_crash
-            assert store._database is not None
-            assert state_of(store._database) == expected[number]
-            drawn.append(await store.load_or_create_keys())
-    assert drawn == [drawn[0]] * len(results)  # the same seed made all of them, so none is new
 
 
 def names(folder):

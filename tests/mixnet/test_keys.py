@@ -1,4 +1,4 @@
-"""A client's long-lived keys: and their files (docs/protocol/04 §6)."""
+"""A client's long-lived keys and their files (docs/protocol/04 §6)."""
 
 from __future__ import annotations
 
