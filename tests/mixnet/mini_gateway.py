@@ -70,7 +70,7 @@ class MiniGateway:
         self.refuse_connections = False
         self.port = 0
         self._runner: web.AppRunner | None = None
-        self._transports: list[asyncio.Transport] = []
+        self.transports: list[asyncio.Transport] = []
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -98,14 +98,14 @@ class MiniGateway:
 
     def cut(self) -> None:
         """Break all connections without a word."""
-        for transport in self._transports:
+        for transport in self.transports:
             transport.abort()
-        self._transports.clear()
+        self.transports.clear()
         self.sockets.clear()
 
     def pause_reading(self) -> None:
         """Hang: nothing is read any more, nothing is answered."""
-        for transport in self._transports:
+        for transport in self.transports:
             transport.pause_reading()
 
     def node(self) -> RoutingNode:
@@ -135,7 +135,7 @@ class MiniGateway:
         await socket.prepare(request)
         transport = request.transport
         assert transport is not None
-        self._transports.append(transport)
+        self.transports.append(transport)
         self.sockets.append(socket)
         client = b""
         async for message in socket:

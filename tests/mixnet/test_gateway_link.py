@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nym_mixnet.errors import LinkDown, OutOfBandwidth
+from nym_mixnet.errors import LinkDown, OutOfBandwidth, StoreError
 from nym_mixnet.gateway_io import GatewayLink, LinkOptions, LinkState
 from nym_mixnet.gateway_wire import FREE_ALLOWANCE_BYTES, ErrorResponse, SessionKey, seal_pushed
 from nym_mixnet.keys import ClientKeys
@@ -457,3 +457,141 @@ async def test_fresher_addresses_are_used_for_the_next_connection() -> None:
         await h.until(lambda: h.link.stats.sessions == 2)
         with pytest.raises(ValueError, match="stays with its gateway"):
             h.link.update_gateway(MiniGateway(seed=8).node())
+
+
+async def test_a_websocket_that_breaks_the_rules_is_left() -> None:
+    async with MiniGateway() as gateway, linked(gateway) as h:
+        await h.ready()
+        transport = gateway.transports[-1]
+        transport.write(b"\xf7\x7f" + bytes(20))  # reserved bits, an unknown kind, an absurd length
+        await h.until(lambda: h.link.stats.sessions == 2 and h.link.ready)
+        assert h.link.stats.failures == {"GatewayProtocolError": 1}
+
+
+async def test_a_websocket_that_is_closed_in_good_order_is_made_again() -> None:
+    async with MiniGateway() as gateway, linked(gateway) as h:
+        await h.ready()
+        await gateway.sockets[-1].close()
+        await h.until(lambda: h.link.stats.sessions == 2 and h.link.ready)
+        assert h.link.stats.failures == {"GatewayUnreachable": 1}
+
+
+class FailingStore(MemoryStore):
+    """A store whose calls fail by name, as often as told."""
+
+    def __init__(self, **failures: Exception) -> None:
+        super().__init__()
+        self.failures = failures
+
+    def fail(self, name: str) -> None:
+        error = self.failures.get(name)
+        if error is not None:
+            raise error
+
+    async def put_last_auth_timestamp(self, identity: bytes, timestamp: int) -> None:
+        self.fail("timestamp")
+        await super().put_last_auth_timestamp(identity, timestamp)
+
+    async def put_allowance(self, identity: bytes, remaining: int | None) -> None:
+        self.fail("allowance")
+        await super().put_allowance(identity, remaining)
+
+    async def delete_registration(self, identity: bytes) -> None:
+        self.fail("delete")
+        await super().delete_registration(identity)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (StoreError("the disk is full"), "the disk is full"),
+        (RuntimeError("secret"), "internal error (RuntimeError)"),
+    ],
+)
+async def test_a_failing_store_is_a_state_and_no_timestamp_is_used_unstored(
+    error: Exception, said: str
+) -> None:
+    async with MiniGateway() as gateway:
+        store = FailingStore()
+        async with linked(gateway, store=store) as h:
+            await h.ready()
+        store.failures = {"timestamp": error}
+        async with linked(gateway, store=store) as h:
+            await h.until(lambda: sum(h.link.stats.failures.values()) >= 2)
+            assert h.link.stats.last_error == said
+            assert gateway.timestamps == {}
+            store.failures = {}
+            await h.ready()
+
+
+async def test_an_allowance_that_cannot_be_stored_does_not_end_the_session() -> None:
+    async with MiniGateway() as gateway:
+        store = FailingStore(allowance=StoreError("the disk is full"))
+        async with linked(gateway, store=store) as h:
+            await h.ready()
+            await h.link.send([PACKET])
+            await h.until(lambda: h.link.stats.remaining_bandwidth == gateway.allowance)
+            assert h.link.stats.sessions == 1
+
+
+async def test_a_registration_that_cannot_be_removed_is_tried_again() -> None:
+    async with MiniGateway() as gateway:
+        store = FailingStore(delete=StoreError("the disk is full"))
+        async with linked(gateway, store=store) as h:
+            await h.ready()
+        gateway.keys.clear()
+        async with linked(gateway, store=store) as h:
+            await h.until(lambda: h.link.stats.failures.get("NotRegistered", 0) >= 2)
+            store.failures = {}
+            await h.ready()
+            assert gateway.registrations == 2
+
+
+async def test_an_observer_of_states_that_fails_does_no_harm() -> None:
+    def fail(state: LinkState) -> None:
+        raise RuntimeError("observer")
+
+    async with MiniGateway() as gateway:
+        store = MemoryStore()
+        await store.open()
+        link = GatewayLink(
+            keys=await store.load_or_create_keys(),
+            gateway=gateway.node(),
+            store=store,
+            tickets=None,
+            on_frame=lambda frame: None,
+            on_state=fail,
+            options=QUICK,
+        )
+        assert link.gateway == gateway.node()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(link.run())
+            await link.wait_ready()
+            await link.close()
+
+
+async def test_a_node_that_takes_no_clients() -> None:
+    async with MiniGateway() as gateway:
+        node = gateway.node()
+        closed = RoutingNode(node.node_id, node.mix_host, node.identity, node.sphinx_key)
+        async with linked(gateway, node=closed) as h:
+            await h.until(lambda: h.link.stats.last_error is not None)
+            assert h.link.stats.last_error == "the gateway names no address for clients"
+
+
+async def test_garbage_does_not_buy_a_silent_gateway_time() -> None:
+    async with MiniGateway() as gateway:
+        gateway.answer_version = False
+        async with linked(gateway, options=quick(answer_timeout_seconds=0.2)) as h:
+
+            async def chatter() -> None:
+                while True:
+                    for socket in gateway.sockets:
+                        if not socket.closed:
+                            await socket.send_str("garbage")
+                    await asyncio.sleep(0.02)
+
+            talking = asyncio.get_running_loop().create_task(chatter())
+            await h.until(lambda: h.link.stats.failures.get("GatewayProtocolError", 0) >= 1)
+            talking.cancel()
+            assert h.link.stats.garbage["text"] >= 1
