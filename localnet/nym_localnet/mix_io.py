@@ -200,7 +200,11 @@ class MixNode:
         self.counters.connections_in += 1
         self._incoming.add(connection)
         if self.faults.stall:
-            connection.set_reading(False)
+            # Not now: uvloop begins to read after this call, whatever was said in it.
+            self._loop.call_soon(self._obey_stall, connection)
+
+    def _obey_stall(self, connection: MixConnection) -> None:
+        connection.set_reading(not self.faults.stall)
 
     def closed(self, connection: MixConnection) -> None:
         """A peer has gone."""
