@@ -11,6 +11,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -126,11 +127,19 @@ async def test_the_lock_of_a_killed_process_is_free(tmp_path):
         pass
 
 
-async def test_a_cancelled_call_is_finished(tmp_path):
+async def test_a_cancelled_call_that_has_begun_is_finished(tmp_path):
+    begun, go_on = threading.Event(), threading.Event()
     async with ClientStore(tmp_path) as store:
-        call = asyncio.get_running_loop().create_task(store.put_active_gateway(GATEWAY))
-        await asyncio.sleep(0)  # it has handed its work to the thread
+
+        def work():
+            begun.set()
+            assert go_on.wait(60)
+            store._db.put_active_gateway(GATEWAY)
+
+        call = asyncio.get_running_loop().create_task(store._run(work))
+        assert await asyncio.to_thread(begun.wait, 60)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
+        go_on.set()
         assert await store.active_gateway() == GATEWAY
