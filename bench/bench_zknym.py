@@ -135,7 +135,9 @@ class World:
 
 def pay(file: ImportableTicketBook) -> tuple[SpendingCredential, ImportableTicketBook]:
     """One ticket of a book with all its parts, and the same with the book that is left."""
-    assert file.master_key and file.coin_signatures and file.date_signatures
+    assert file.master_key
+    assert file.coin_signatures
+    assert file.date_signatures
     credential, rest = file.book.pay(
         PayInfo.create(GATEWAY, NOW), TODAY, file.master_key, file.coin_signatures, file.date_signatures
     )
@@ -275,7 +277,7 @@ _FILE: ImportableTicketBook | None = None
 
 def prepare_worker(encoded: bytes) -> None:
     """Gives a worker process (or this one) its book."""
-    global _FILE  # noqa: PLW0603 - a worker's one piece of state
+    global _FILE
     _FILE = ImportableTicketBook.decode(encoded)
     for _ in range(4):
         spend_in_worker()
