@@ -1,4 +1,4 @@
-"""Paying with a book: how much, when, and what nobody can learn (docs/protocol/07 §10)."""
+"""Paying with a book: how much, when, and with what (docs/protocol/07 §10)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from tests.zknym.ecash_world import ENCODED_EXPIRATION, EXPIRATION, SPEND_DATE, TODAY, TYPE, WORLD
+from tests.zknym.ecash_world import ENCODED_EXPIRATION, EXPIRATION, SPEND_DATE, TYPE, WORLD
 from zknym import (
     InsufficientNumberOfExpirationSignatures,
     InsufficientNumberOfIndexSignatures,
-    InvalidArgument,
     PayInfo,
     SpendDateTooEarly,
     SpendDateTooLate,
@@ -80,12 +79,6 @@ def test_no_more_than_is_left(spent, tickets, left):
     with pytest.raises(SpendExceedsAllowance) as caught:
         pay(spent=spent, tickets=tickets)
     assert (caught.value.spending, caught.value.remaining) == (tickets, left)
-
-
-@pytest.mark.parametrize(("spent", "tickets"), [(0, 0), (0, -1), (-1, 1)])
-def test_impossible_amounts(spent, tickets):
-    with pytest.raises(InvalidArgument):
-        pay(spent=spent, tickets=tickets)
 
 
 def test_wallets_count():
@@ -159,73 +152,13 @@ def test_a_ticket_without_a_serial_number():
         )
 
 
-def parts(payment: Payment) -> set[bytes]:
-    """All points and scalars of a payment."""
-    encoded = payment.to_json()
-    found: set[bytes] = set()
-
-    def collect(value: object) -> None:
-        if isinstance(value, dict):
-            for inner in value.values():
-                collect(inner)
-        elif isinstance(value, list):
-            for inner in value:
-                collect(inner)
-        elif isinstance(value, str):
-            found.add(bytes.fromhex(value))
-
-    collect(encoded)
-    return found
-
-
-def test_payments_of_one_book_have_nothing_in_common():
-    one, other = parts(pay(spent=1)), parts(pay(spent=2))
-    assert len(one) == len(other) == 23
-    assert not one & other
-
-
-def test_one_ticket_paid_twice_shares_its_serial_number_and_tag_only():
-    one, other = pay(spent=1), pay(spent=1)
-    assert parts(one) & parts(other) == {one.encoded_serial_number(), parts_of_tag(one)}
-    elsewhere = spend(
-        WORLD.wallet,
-        WORLD.user,
-        WORLD.master,
-        replace(INFO, timestamp=1),
-        spent=1,
-        spend_date=SPEND_DATE,
-        date_signatures=WORLD.dates,
-        coin_signatures=WORLD.coins,
-    )
-    assert parts(one) & parts(elsewhere) == {one.encoded_serial_number()}
-
-
-def parts_of_tag(payment: Payment) -> bytes:
-    return payment.tags[0].to_compressed_bytes()
-
-
-def test_a_payment_contains_nothing_of_its_book():
-    secret = {
-        WORLD.user.encode(),
-        WORLD.user.public_key().encode(),
-        WORLD.wallet.signature.encode()[:48],
-        WORLD.wallet.signature.encode()[48:],
-        WORLD.wallet.wallet_secret.to_bytes(32, "little"),
-        ENCODED_EXPIRATION.to_bytes(32, "little"),
-        WORLD.dates[0].signature.encode()[:48],
-        WORLD.coins[3].signature.encode()[:48],
-    }
-    assert not parts(pay(spent=3)) & secret
-    assert all(piece not in pay(spent=3).encode() for piece in secret)
-
-
 def proving_everything(tickets: int) -> tuple[Payment, Witness]:
     """A payment that also proves what is in κk, as the paper has it and the deployed provers do not."""
     payment = pay(tickets=tickets)
     key = WORLD.master.prepared
     signature, r = WORLD.wallet.signature.randomised(random_scalar)
-    date_signature, re = WORLD.dates[-4].signature.randomised(random_scalar)
-    assert WORLD.dates[-4].spend_date == SPEND_DATE == encode_date(TODAY)
+    today = next(date for date in WORLD.dates if date.spend_date == SPEND_DATE)
+    date_signature, re = today.signature.randomised(random_scalar)
     oc, v = random_scalar(), WORLD.wallet.wallet_secret
     coins = tuple(_coin(k, INFO.factor(k), v, oc, WORLD.coins, key, random_scalar) for k in range(tickets))
     witness = Witness(
