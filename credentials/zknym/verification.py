@@ -80,6 +80,7 @@ def verify_payments(
     but makes the signatures of all be checked a second time, payment by payment.
     """
     key = master.prepared
+    key.type_point(0)  # refuses a key that could not verify any payment
     verdicts: list[PaymentRejected | None] = []
     pending: dict[int, list[_Equation]] = {}
     for position, item in enumerate(received):
