@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from zknym.bincode import Reader, byte_string, g1_field, varint
 from zknym.constants import MAX_U32
-from zknym.dates import date_from_text, encode_date
+from zknym.dates import date_from_text, midnight
 from zknym.errors import DepositSignatureInvalid, MalformedBincode
 from zknym.json_fields import Json, JsonObject, byte_array, integer, member, text
 from zknym.ticket_types import TicketType
@@ -52,7 +52,7 @@ class SignRequest:
             )
         except (InvalidSignature, ValueError) as error:
             raise DepositSignatureInvalid("the request is not signed by the key of its deposit") from error
-        self.request.verify(self.user, encode_date(self.expiration), self.ticket_type)
+        self.request.verify(self.user, midnight(self.expiration), self.ticket_type)
 
     def to_json(self) -> JsonObject:
         """The body of a blind-sign request."""

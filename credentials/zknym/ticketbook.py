@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from zknym.bincode import Reader, g1_field, scalar_field, varint
 from zknym.constants import MAX_U32, SCALAR_BYTES
 from zknym.credential import SpendingCredential
-from zknym.dates import date_field, encode_date, is_expired, read_date
+from zknym.dates import date_field, encode_date, is_expired, midnight, read_date
 from zknym.epoch_data import CoinSignatureSet, DateSignatureSet, EpochKey
 from zknym.errors import InvalidArgument, MalformedData
 from zknym.pay_info import PayInfo
@@ -112,7 +112,7 @@ class TicketBook:
     def _consistent(self) -> bool:
         """Date and type are stored twice."""
         return (self.wallet.expiration, self.wallet.ticket_type) == (
-            encode_date(self.expiration),
+            midnight(self.expiration),
             self.ticket_type,
         )
 

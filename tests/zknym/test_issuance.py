@@ -228,10 +228,11 @@ def test_signing_request_not_signed_by_its_deposit(change):
     "change",
     [
         {"expiration": EXPIRATION.replace(day=1)},
+        {"expiration": EXPIRATION.replace(year=1900)},
         {"ticket_type": TicketType.WIREGUARD_EXIT},
         {"user": UserSecretKey.from_seed(b"another").public_key()},
     ],
-    ids=lambda change: next(iter(change)),
+    ids=lambda change: " ".join(map(str, next(iter(change.items())))),
 )
 def test_signing_request_for_something_else(change):
     """Not signed, but bound by the proof inside."""
