@@ -29,6 +29,8 @@ _STEPS: Final = _COLUMNS // _TABLES
 _PLAIN_PRODUCTS: Final = 8
 """Products made without tables: about what filling them costs."""
 _TWO: Final = native(2)
+_DIGITS: Final = [f"{digit:0{_ROWS}b}" for digit in range(1 << _ROWS)]
+"""Columns are looked up as the text that slicing the binary number gives."""
 
 
 class FixedBase(Generic[Point]):
@@ -40,7 +42,7 @@ class FixedBase(Generic[Point]):
         self.point: Point = point
         self._plain: Callable[[Point, int], Point] = plain
         self._identity: Point = point - point
-        self._tables: list[list[Point]] = []
+        self._tables: list[dict[str, Point]] = []
         self._uses = 0
 
     def times(self, scalar: int) -> Point:
@@ -52,33 +54,32 @@ class FixedBase(Generic[Point]):
                 return self._plain(self.point, scalar)
             self._tables = self._fill()
         bits = f"{scalar:0{_ROWS * _COLUMNS}b}"
-        digits = [int(bits[column::_COLUMNS], 2) for column in range(_COLUMNS)]
         result = self._identity
         for step in range(_STEPS):
             if step:
                 result = result * _TWO
-            for table, digit in zip(self._tables, digits[step::_STEPS], strict=True):
-                result = result + table[digit]
+            for column, table in zip(range(step, _COLUMNS, _STEPS), self._tables, strict=True):
+                result = result + table[bits[column::_COLUMNS]]
         return result
 
-    def _fill(self) -> list[list[Point]]:
+    def _fill(self) -> list[dict[str, Point]]:
         """The highest columns come first, as in the digits."""
-        tables: list[list[Point]] = []
+        tables: list[dict[str, Point]] = []
         rows = [self.point * native(1 << (_COLUMNS * row)) for row in range(_ROWS)]
         for _ in range(_TABLES):
-            table = [self._identity]
+            sums = [self._identity]
             for multiple in rows:
-                table += [entry + multiple for entry in table]
-            tables.insert(0, table)
+                sums += [entry + multiple for entry in sums]
+            tables.insert(0, dict(zip(_DIGITS, sums, strict=True)))
             rows = [multiple * native(1 << _STEPS) for multiple in rows]
         return tables
 
 
 def fixed_g1(point: G1) -> FixedBase[G1]:
-    """A prepared point of G1."""
-    return FixedBase(point, lambda base, scalar: base * native(scalar))
+    """A prepared point of the prime-order subgroup of G1."""
+    return FixedBase(point, endomorphism.times_g1)
 
 
 def fixed_g2(point: G2) -> FixedBase[G2]:
     """A prepared point of the prime-order subgroup of G2."""
-    return FixedBase(point, endomorphism.times)
+    return FixedBase(point, endomorphism.times_g2)

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from zknym.curve import G1, G2, encode_g1, native
+from zknym.curve import G1, G2, encode_g1
 from zknym.dates import EncodedDate
-from zknym.endomorphism import times
+from zknym.endomorphism import times_g1, times_g2
 from zknym.errors import (
     ExpirationDateSignatureValidity,
     MultipleTickets,
@@ -173,7 +173,7 @@ def _has_one_of_each(payment: Payment) -> bool:
 def _recompute(payment: Payment, pay_info: PayInfo, key: PreparedKey) -> Commitments:
     """The commitments that the responses stand for: response·base + challenge·point each time."""
     proof = payment.proof
-    c, c_native = proof.challenge, native(proof.challenge)
+    c = proof.challenge
     z_sk, z_v, z_date = proof.responses_attributes
     betas = key.betas
     # κ, κe and κk contain α once; only what exceeds it was blinded by the nonces.
@@ -183,39 +183,39 @@ def _recompute(payment: Payment, pay_info: PayInfo, key: PreparedKey) -> Commitm
     shifted = payment.commitment_c + _GAMMA.point
 
     def serial(point: G1, z_m: int) -> G1:
-        return DELTA.times(z_m) + point * c_native
+        return DELTA.times(z_m) + times_g1(point, c)
 
     return Commitments(
-        kappa=times(payment.kappa, c)
+        kappa=times_g2(payment.kappa, c)
         + rest_of_alpha
         + BASE_G2.times(proof.response_r)
         + betas[0].times(z_sk)
         + betas[1].times(z_v)
         + betas[2].times(z_date),
-        kappa_e=times(payment.kappa_e, c)
+        kappa_e=times_g2(payment.kappa_e, c)
         + rest_of_alpha
         + BASE_G2.times(proof.response_re)
         + betas[0].times(z_date),
-        c=BASE_G1.times(proof.response_oc) + _GAMMA.times(z_v) + payment.commitment_c * c_native,
+        c=BASE_G1.times(proof.response_oc) + _GAMMA.times(z_v) + times_g1(payment.commitment_c, c),
         a=tuple(
-            BASE_G1.times(z_oa) + _GAMMA.times(z_l) + point * c_native
+            BASE_G1.times(z_oa) + _GAMMA.times(z_l) + times_g1(point, c)
             for z_oa, z_l, point in zip(
                 proof.responses_oa, proof.responses_l, payment.commitments_a, strict=True
             )
         ),
         serial=tuple(map(serial, payment.serial_numbers, proof.responses_m)),
         kappa_k=tuple(
-            times(point, c) + BASE_G2.times(z_rk) + rest_of_alpha + betas[0].times(z_l)
+            times_g2(point, c) + BASE_G2.times(z_rk) + rest_of_alpha + betas[0].times(z_l)
             for point, z_rk, z_l in zip(payment.kappa_k, proof.responses_rk, proof.responses_l, strict=False)
         ),
         gamma=tuple(
-            (point + shifted) * native(z_m) + BASE_G1.times(z_om) + c_gamma
+            times_g1(point + shifted, z_m) + BASE_G1.times(z_om) + c_gamma
             for point, z_m, z_om in zip(
                 payment.commitments_a, proof.responses_m, proof.responses_om, strict=True
             )
         ),
         tags=tuple(
-            BASE_G1.times(z_sk + factor * z_m) + point * c_native
+            BASE_G1.times(z_sk + factor * z_m) + times_g1(point, c)
             for factor, z_m, point in zip(factors, proof.responses_m, payment.tags, strict=True)
         ),
     )

@@ -30,7 +30,7 @@ from zknym.curve import (
     native,
     pairings_cancel,
 )
-from zknym.endomorphism import FIELD_PRIME, PARAMETER, SCALE_X, SCALE_Y, times
+from zknym.endomorphism import CUBE_ROOT, FIELD_PRIME, PARAMETER, SCALE_X, SCALE_Y, times_g1, times_g2
 from zknym.fixed_base import fixed_g1, fixed_g2
 from zknym.randomness import random_scalar, random_weight
 
@@ -138,18 +138,22 @@ def test_inverse(value):
 
 @given(scalars, st.integers(0, 9))
 @settings(max_examples=30)
-def test_endomorphism_multiplies(scalar, seed):
-    point = some_g2(seed)
-    assert times(point, scalar) == point * native(scalar)
-    assert times(-point, scalar - GROUP_ORDER) == -point * native(scalar)
+def test_endomorphisms_multiply(scalar, seed):
+    one, two = some_g1(seed), some_g2(seed)
+    assert times_g1(one, scalar) == one * native(scalar)
+    assert times_g1(-one, scalar - GROUP_ORDER) == -one * native(scalar)
+    assert times_g2(two, scalar) == two * native(scalar)
+    assert times_g2(-two, scalar - GROUP_ORDER) == -two * native(scalar)
 
 
 @pytest.mark.parametrize(
     "scalar", [0, 1, 2, PARAMETER - 1, PARAMETER, PARAMETER**2, PARAMETER**3, GROUP_ORDER - 1, GROUP_ORDER]
 )
-def test_endomorphism_at_the_edges(scalar):
-    assert times(G2_GENERATOR, scalar) == G2_GENERATOR * native(scalar)
-    assert times(G2_IDENTITY, scalar) == G2_IDENTITY
+def test_endomorphisms_at_the_edges(scalar):
+    assert times_g1(G1_GENERATOR, scalar) == G1_GENERATOR * native(scalar)
+    assert times_g1(G1_IDENTITY, scalar) == G1_IDENTITY
+    assert times_g2(G2_GENERATOR, scalar) == G2_GENERATOR * native(scalar)
+    assert times_g2(G2_IDENTITY, scalar) == G2_IDENTITY
 
 
 def test_constants_of_the_endomorphism():
@@ -170,6 +174,7 @@ def test_constants_of_the_endomorphism():
     x = -PARAMETER
     assert x**4 - x**2 + 1 == GROUP_ORDER
     assert (x - 1) ** 2 * GROUP_ORDER // 3 + x == FIELD_PRIME
+    assert CUBE_ROOT != 1 == pow(CUBE_ROOT, 3, FIELD_PRIME)
     assert product(power((FIELD_PRIME - 1) // 3), (0, SCALE_X)) == (1, 0)
     assert product(power((FIELD_PRIME - 1) // 2), (SCALE_Y, FIELD_PRIME - SCALE_Y)) == (1, 0)
 
