@@ -122,6 +122,10 @@ class WithdrawalRequest(Base58Text):
         h, com, proof = self.commitment_hash, self.commitment, self.proof
         if h == G1_IDENTITY:
             raise IdentityCommitmentHash("the commitment hash is the point at infinity: refuse the request")
+        if user.point == G1_IDENTITY:
+            raise WithdrawalRequestVerification(
+                "the user's key is the point at infinity: nobody could be held to account"
+            )
         if _commitment_hash(com, expiration, ticket_type) != h:
             raise WithdrawalRequestVerification(
                 "the commitment hash does not fit: the request is for another date or ticket type"

@@ -122,6 +122,14 @@ def test_requests_are_for_one_date_type_and_user(expiration, ticket_type, user):
         WORLD.request.verify(user.public_key(), expiration, ticket_type)
 
 
+def test_users_need_a_key():
+    """A double spender with the key 0 would be revealed as nobody."""
+    nobody = UserSecretKey(0)
+    request, _ = request_withdrawal(nobody, ENCODED_EXPIRATION, TYPE)
+    with pytest.raises(WithdrawalRequestVerification, match="infinity"):
+        request.verify(nobody.public_key(), ENCODED_EXPIRATION, TYPE)
+
+
 def test_commitments_at_infinity_are_drawn_again(monkeypatch):
     """It never happens; so the hash is made to."""
     hashes: list[G1] = []

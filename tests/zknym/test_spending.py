@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
@@ -118,6 +119,29 @@ def test_date_signatures_that_do_not_serve(dates):
 def test_coin_signatures_that_do_not_serve(coins):
     with pytest.raises(InsufficientNumberOfIndexSignatures):
         pay(coin_signatures=coins)
+
+
+def test_several_threads_share_a_key():
+    """Tables are filled by whoever comes first; nobody sees half of one."""
+    key = VerificationKey.decode(WORLD.master.encode())
+
+    def pay_and_verify(spent: int) -> Payment:
+        payment = spend(
+            WORLD.wallet,
+            WORLD.user,
+            key,
+            INFO,
+            spent=spent,
+            spend_date=SPEND_DATE,
+            date_signatures=WORLD.dates,
+            coin_signatures=WORLD.coins,
+        )
+        verify_payment(payment, INFO, SPEND_DATE, key)
+        return payment
+
+    with ThreadPoolExecutor(4) as threads:
+        payments = list(threads.map(pay_and_verify, range(16)))
+    assert len({payment.encoded_serial_number() for payment in payments}) == 16
 
 
 def test_a_key_that_is_too_short():
