@@ -41,6 +41,7 @@ check: $(READY)
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest -m "not soak"
 	$(BIN)/python -m coverage report --include="mixnet/nym_sphinx/*" --fail-under=100
+	$(BIN)/python -m coverage report --include="credentials/zknym/*" --fail-under=100
 	$(BIN)/python -m coverage report --skip-covered
 
 format: $(READY)
