@@ -8,7 +8,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
-# No deadlines: a busy machine must not fail a test..
+# No deadlines: a busy machine must not fail a test.
 settings.register_profile("default-suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default-suite")
 

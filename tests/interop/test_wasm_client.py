@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -29,9 +30,6 @@ def upstream_clients() -> Path:
 async def test_two_wasm_clients_exchange_a_plain_and_an_anonymous_message(upstream_clients):
     async with Localnet(LocalnetOptions(mode="processes")) as net:
         gateways = [b58encode(gateway.identity) for gateway in net.topology.entry_gateways()]
-        # A worker thread would do, but the network's own tasks may live in this loop.
-        import asyncio
-
         process = await asyncio.create_subprocess_exec(
             "node",
             str(upstream_clients),
