@@ -1,0 +1,1 @@
+"""Speaking with the signers of ticketbooks over HTTP (docs/protocol/09)."""
