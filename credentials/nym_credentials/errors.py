@@ -1,0 +1,225 @@
+"""Everything that can go wrong between an empty wallet and a ticket that a gateway accepts.
+
+``layer`` names the part it happened in ("wallet", "chain", "signers", "tickets"), ``retryable`` tells whether the
+same call may succeed later without anybody doing something. The text says what happened and what to do. No message
+contains a phrase, a key, a ticket or any other secret.
+
+::
+
+    CredentialsError
+    ├── InvalidAmount                 wallet    a text that is no amount of money
+    ├── NetworkDescriptionInvalid     chain     a network file or .env that cannot be used; names the field
+    ├── WalletError                   wallet
+    │   ├── PhraseInvalid                       not a BIP-39 phrase; names the position of the word, never the word
+    │   ├── AddressInvalid                      not a bech32 address of this network
+    │   ├── AccountUnfunded                     the account never received coins: it does not exist on chain
+    │   └── InsufficientFunds                   the balance does not cover price and fee; nothing was spent
+    └── ChainError                    chain
+        ├── ChainUnreachable          retry     no endpoint answered
+        ├── NodeStale                 retry     the node is behind: its "not found" means nothing
+        ├── WrongChain                          endpoints disagree on the chain id, or it is not the expected one
+        ├── MalformedChainData        retry     bytes or JSON that are not what the protocol says; names the field
+        ├── RpcRefused                          a JSON-RPC error
+        ├── QueryRefused                        an ABCI query or simulation with a code other than 0
+        ├── ContractRefused                     a contract answered with an error
+        ├── PriceChanged              retry     the contract asks for another amount now; nothing was spent
+        ├── OutOfGas                  retry     the gas limit was too low
+        ├── DepositIdsUnclear                   included, but the ids of the deposits cannot be told: look them up
+        └── TransactionRefused                  CheckTx refused the bytes: nothing was spent
+            ├── SequenceMismatch      retry     another transaction of this account came first
+            ├── SignatureRefused                signature, chain id or account number are wrong
+            ├── FeeTooLow                       the node asks for more than the fee of this network
+            └── MempoolFull           retry     the node takes no transactions at the moment
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+_PEER_TEXT_CHARACTERS: Final = 300
+
+
+def printable(text: str, limit: int = _PEER_TEXT_CHARACTERS) -> str:
+    """A peer's text made safe for logs: one line, no control characters, at most `limit` characters."""
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[: limit + 1])
+    return line if len(line) <= limit else line[:limit] + "…"
+
+
+class CredentialsError(Exception):
+    """Root of the tree above: what happened, and what to do about it."""
+
+    layer: ClassVar[str] = "tickets"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, happened: str, to_do: str = "") -> None:
+        super().__init__(f"{happened} {to_do}" if to_do else happened)
+        self.happened = happened
+        self.to_do = to_do
+
+
+class InvalidAmount(CredentialsError):
+    """A text that is no amount of money."""
+
+    layer = "wallet"
+
+
+class NetworkDescriptionInvalid(CredentialsError):
+    """A network file that cannot be used. ``field`` is the key that is wrong."""
+
+    layer = "chain"
+
+    def __init__(self, where: str, field: str, happened: str, to_do: str = "") -> None:
+        super().__init__(f"{where}: {field} {happened}", to_do)
+        self.field = field
+
+
+class WalletError(CredentialsError):
+    """The account, its phrase or its money."""
+
+    layer = "wallet"
+
+
+class PhraseInvalid(WalletError):
+    """Not a BIP-39 phrase. ``position`` counts words from 1; None if it is the phrase as a whole."""
+
+    def __init__(self, happened: str, to_do: str = "", position: int | None = None) -> None:
+        super().__init__(happened, to_do)
+        self.position = position
+
+
+class AddressInvalid(WalletError):
+    """Not a bech32 address of this network."""
+
+
+class AccountUnfunded(WalletError):
+    """The address never received coins, so the chain knows no account."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"The account {address} does not exist on the chain: it never received any coins.",
+            "Send NYM to that address first.",
+        )
+        self.address = address
+
+
+class InsufficientFunds(WalletError):
+    """Price and fee are more than the balance. Nothing was spent."""
+
+
+class ChainError(CredentialsError):
+    """The chain, its nodes or its contracts."""
+
+    layer = "chain"
+
+
+class ChainUnreachable(ChainError):
+    """No endpoint answered."""
+
+    retryable = True
+
+
+class NodeStale(ChainError):
+    """A node that is still catching up or stopped at an old block."""
+
+    retryable = True
+
+
+class WrongChain(ChainError):
+    """Endpoints that disagree on the chain id, or a chain id other than expected. Nothing is signed."""
+
+
+class MalformedChainData(ChainError):
+    """Data that is not what the protocol says. ``field`` is the member, ``endpoint`` who sent it (may be empty)."""
+
+    retryable = True
+
+    def __init__(self, field: str, expected: str, endpoint: str = "") -> None:
+        source = f"The answer of {endpoint}" if endpoint else "Data of the chain"
+        super().__init__(
+            f"{source} is malformed: {field} should be {expected}.",
+            "Try again, or name another RPC endpoint." if endpoint else "",
+        )
+        self.field = field
+        self.expected = expected
+        self.endpoint = endpoint
+
+    def under(self, outer: str) -> MalformedChainData:
+        """The same, with the name of the object around the field."""
+        return MalformedChainData(
+            f"{outer}.{self.field}" if self.field else outer, self.expected, self.endpoint
+        )
+
+    def at(self, endpoint: str) -> MalformedChainData:
+        """The same, with the name of who sent it."""
+        return MalformedChainData(self.field, self.expected, endpoint)
+
+
+class RpcRefused(ChainError):
+    """A JSON-RPC error: ``code``, ``message`` and ``data`` are the node's words."""
+
+    def __init__(self, endpoint: str, method: str, code: int, message: str, data: str) -> None:
+        detail = f": {printable(data)}" if data else ""
+        super().__init__(f"{endpoint} refused {method}: {printable(message)} ({code}){detail}.")
+        self.code = code
+        self.message = message
+        self.data = data
+
+
+class _Coded(ChainError):
+    """An ABCI code with its codespace and the node's log."""
+
+    def __init__(
+        self, happened: str, to_do: str = "", *, code: int = 0, codespace: str = "", log: str = ""
+    ) -> None:
+        super().__init__(happened, to_do)
+        self.code = code
+        self.codespace = codespace
+        self.log = log
+
+
+class QueryRefused(_Coded):
+    """An ABCI query that the application refused."""
+
+
+class ContractRefused(_Coded):
+    """A contract answered with an error; in a simulation nothing was spent."""
+
+
+class PriceChanged(_Coded):
+    """The contract asks for another amount than the one just quoted. Nothing was spent."""
+
+    retryable = True
+
+
+class OutOfGas(_Coded):
+    """The gas limit did not suffice; inside a block the fee is spent, the deposit is not made."""
+
+    retryable = True
+
+
+class DepositIdsUnclear(ChainError):
+    """A deposit transaction was included but its data does not tell the ids: search for the public keys."""
+
+
+class TransactionRefused(_Coded):
+    """CheckTx refused the transaction: it is not in the mempool and nothing was spent."""
+
+
+class SequenceMismatch(TransactionRefused):
+    """The account's sequence is another: some other transaction of this account came first."""
+
+    retryable = True
+
+
+class SignatureRefused(TransactionRefused):
+    """Signature, chain id or account number are wrong."""
+
+
+class FeeTooLow(TransactionRefused):
+    """The node's minimum gas price is above the network's."""
+
+
+class MempoolFull(TransactionRefused):
+    """The node takes no more transactions at the moment."""
+
+    retryable = True
