@@ -14,22 +14,38 @@ contains a phrase, a key, a ticket or any other secret.
     │   ├── AddressInvalid                      not a bech32 address of this network
     │   ├── AccountUnfunded                     the account never received coins: it does not exist on chain
     │   └── InsufficientFunds                   the balance does not cover price and fee; nothing was spent
-    └── ChainError                    chain
-        ├── ChainUnreachable          retry     no endpoint answered
-        ├── NodeStale                 retry     the node is behind: its "not found" means nothing
-        ├── WrongChain                          endpoints disagree on the chain id, or it is not the expected one
-        ├── MalformedChainData        retry     bytes or JSON that are not what the protocol says; names the field
-        ├── RpcRefused                          a JSON-RPC error
-        ├── QueryRefused                        an ABCI query or simulation with a code other than 0
-        ├── ContractRefused                     a contract answered with an error
-        ├── PriceChanged              retry     the contract asks for another amount now; nothing was spent
-        ├── OutOfGas                  retry     the gas limit was too low
-        ├── DepositIdsUnclear                   included, but the ids of the deposits cannot be told: look them up
-        └── TransactionRefused                  CheckTx refused the bytes: nothing was spent
-            ├── SequenceMismatch      retry     another transaction of this account came first
-            ├── SignatureRefused                signature, chain id or account number are wrong
-            ├── FeeTooLow                       the node asks for more than the fee of this network
-            └── MempoolFull           retry     the node takes no transactions at the moment
+    ├── ChainError                    chain
+    │   ├── ChainUnreachable          retry     no endpoint answered
+    │   ├── NodeStale                 retry     the node is behind: its "not found" means nothing
+    │   ├── WrongChain                          endpoints disagree on the chain id, or it is not the expected one
+    │   ├── MalformedChainData        retry     bytes or JSON that are not what the protocol says; names the field
+    │   ├── RpcRefused                          a JSON-RPC error
+    │   ├── QueryRefused                        an ABCI query or simulation with a code other than 0
+    │   ├── ContractRefused                     a contract answered with an error
+    │   ├── PriceChanged              retry     the contract asks for another amount now; nothing was spent
+    │   ├── OutOfGas                  retry     the gas limit was too low
+    │   ├── DepositIdsUnclear                   included, but the ids of the deposits cannot be told: look them up
+    │   └── TransactionRefused                  CheckTx refused the bytes: nothing was spent
+    │       ├── SequenceMismatch      retry     another transaction of this account came first
+    │       ├── SignatureRefused                signature, chain id or account number are wrong
+    │       ├── FeeTooLow                       the node asks for more than the fee of this network
+    │       └── MempoolFull           retry     the node takes no transactions at the moment
+    ├── StoreError                    tickets   the ticket store
+    │   ├── StoreInUse                retry     another process holds it in a way that does not go together
+    │   ├── StoreUnusable                       damaged, not writable, or written by a newer program
+    │   ├── StoreKeyWrong                       the key does not open this store, or there is none
+    │   ├── StoreOfAnotherNetwork               its books are of another network
+    │   ├── BackupRestored                      an old backup or a copy: spending from it would be double spending
+    │   └── BookRefused                         a book cannot be imported, exported or released
+    │       ├── BookAlreadyHere                 the store has (or had) this very book
+    │       └── BookUsed                        tickets of it were spent elsewhere, nobody said how many
+    └── TicketUnavailable             tickets   no ticket can be paid with now
+        ├── OutOfTickets                        no book with tickets left: buy one
+        ├── PublicDataMissing         retry     the book's epoch key or signatures are not in the store
+        ├── ClockSkewed               retry     the clock is so wrong that gateways would refuse the ticket
+        ├── NearMidnight              retry     too close to 00:00 UTC: which day it is would be anybody's guess
+        ├── GatewayPaused             retry     the gateway refused the last ticket: none is risked there for now
+        └── GatewayInDebt                       the allowance there is negative: a ticket would vanish in it
 """
 
 from __future__ import annotations
@@ -223,3 +239,98 @@ class MempoolFull(TransactionRefused):
     """The node takes no more transactions at the moment."""
 
     retryable = True
+
+
+class StoreError(CredentialsError):
+    """The ticket store, or what is done with it."""
+
+
+class StoreInUse(StoreError):
+    """Another process works with the store in a way that does not go together with this one."""
+
+    retryable = True
+
+
+class StoreUnusable(StoreError):
+    """The database is damaged, cannot be written, or was written by a newer program."""
+
+
+class StoreKeyWrong(StoreError):
+    """The key does not open this store, or there is none."""
+
+
+class StoreOfAnotherNetwork(StoreError):
+    """The books in this store are of another network."""
+
+
+class BackupRestored(StoreError):
+    """The database is older than it was, or a copy: its next tickets may have been spent already."""
+
+
+class BookRefused(StoreError):
+    """A book cannot be imported, exported or released."""
+
+
+class BookAlreadyHere(BookRefused):
+    """The store has, or had, this very book: a second one would spend its tickets twice."""
+
+
+class BookUsed(BookRefused):
+    """Tickets of the book were spent elsewhere, and it is not certain how many."""
+
+
+class TicketUnavailable(CredentialsError):
+    """No ticket can be paid with now. Nothing was sent, no ticket is lost."""
+
+
+class OutOfTickets(TicketUnavailable):
+    """There is no book with tickets left."""
+
+
+class PublicDataMissing(TicketUnavailable):
+    """The key or the signatures of a book's epoch are not in the store."""
+
+    retryable = True
+
+
+class ClockSkewed(TicketUnavailable):
+    """Our clock is so wrong that every gateway would refuse the ticket. ``skew_seconds`` > 0: it is ahead."""
+
+    retryable = True
+
+    def __init__(self, happened: str, to_do: str = "", *, skew_seconds: float = 0.0) -> None:
+        super().__init__(happened, to_do)
+        self.skew_seconds = skew_seconds
+
+
+class NearMidnight(TicketUnavailable):
+    """Too close to 00:00 UTC: our day and the gateway's may differ. ``wait_seconds``: until it is over."""
+
+    retryable = True
+
+    def __init__(self, wait_seconds: float) -> None:
+        super().__init__(
+            "It is about midnight UTC: a ticket dated now could be refused.", "It passes within a minute."
+        )
+        self.wait_seconds = wait_seconds
+
+
+class GatewayPaused(TicketUnavailable):
+    """The gateway refused the last ticket. ``wait_seconds``: until another one is risked there."""
+
+    retryable = True
+
+    def __init__(self, happened: str, to_do: str = "", *, wait_seconds: float = 0.0) -> None:
+        super().__init__(happened, to_do)
+        self.wait_seconds = wait_seconds
+
+
+class GatewayInDebt(TicketUnavailable):
+    """The allowance at the gateway is negative: a ticket would vanish in it. ``allowance``: bytes."""
+
+    def __init__(self, allowance: int) -> None:
+        super().__init__(
+            f"The allowance at the gateway is {allowance} bytes: it has taken back what a ticket had bought.",
+            "Use another gateway; if it happens again, look for a copy of this ticket store.",
+        )
+        self.allowance = allowance

@@ -1,0 +1,194 @@
+"""What the ticket store keeps and hands out: books, tickets, totals (docs/protocol/10 §4).
+
+A ticket is one index of one book. Its life is the table `TICKET_TRANSITIONS`: taken durably before its payment is
+made, and usable again only if it is certain that no byte of a payment left this process (docs/protocol/10 §4.3).
+Two payments with one index, even at one gateway, would show whoever has both the key of the user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+from typing import Final
+
+from zknym import CoinSignatureSet, DateSignatureSet, EpochKey, TicketBook, TicketType
+
+
+class BookState(StrEnum):
+    """What may happen with a book."""
+
+    ACTIVE = "active"
+    """Tickets are taken from it."""
+    SUSPECT = "suspect"
+    """Somebody else seems to spend it too: nothing is taken until the operator says so."""
+    EXHAUSTED = "exhausted"
+    """Given up as a whole, by the operator or after an old backup was restored."""
+    EXPORTED = "exported"
+    """Another program spends it now."""
+    EXPIRED = "expired"
+    """Worth nothing any more; its secrets are gone from the store."""
+
+
+class BookSource(StrEnum):
+    """Where a book came from."""
+
+    BOUGHT = "bought"
+    IMPORTED = "imported"
+
+
+class TicketState(StrEnum):
+    """Where one ticket is."""
+
+    TAKEN = "taken"
+    ACCEPTED = "accepted"
+    GIVEN_UP = "given_up"
+    REVERTED = "reverted"
+
+
+class Settlement(StrEnum):
+    """What became of a taken ticket."""
+
+    ACCEPTED = "accepted"
+    """The gateway raised the allowance."""
+    SPENT = "spent"
+    """The gateway says that this ticket was spent before."""
+    REFUSED = "refused"
+    """The gateway saw the payment and refused it."""
+    UNKNOWN = "unknown"
+    """Sent, but no answer came."""
+    CRASHED = "crashed"
+    """The process ended while the ticket was in use."""
+    UNSENT = "unsent"
+    """No byte of it left this process: the only outcome after which it may be used again."""
+
+
+TICKET_TRANSITIONS: Final[Mapping[tuple[TicketState, Settlement], TicketState]] = {
+    (TicketState.TAKEN, Settlement.ACCEPTED): TicketState.ACCEPTED,
+    (TicketState.TAKEN, Settlement.SPENT): TicketState.GIVEN_UP,
+    (TicketState.TAKEN, Settlement.REFUSED): TicketState.GIVEN_UP,
+    (TicketState.TAKEN, Settlement.UNKNOWN): TicketState.GIVEN_UP,
+    (TicketState.TAKEN, Settlement.CRASHED): TicketState.GIVEN_UP,
+    (TicketState.TAKEN, Settlement.UNSENT): TicketState.REVERTED,
+}
+"""Everything else is a mistake. A reverted ticket becomes TAKEN when it is the next to be taken."""
+
+SUSPECT_AFTER: Final = 2
+"""So many fresh tickets of a book answered with "spent before" make it suspect: a copy of the store is at work.
+One alone may be a gateway's lie, which shall not cost the whole book."""
+
+
+class Restored(StrEnum):
+    """What to do with a store that is older than it was, or a copy (docs/protocol/10 §9)."""
+
+    REFUSE = "refuse"
+    """Raise `BackupRestored`: the default."""
+    EXHAUST = "exhaust"
+    """Give all its books up, and hold back books of purchases under way."""
+    TRUST = "trust"
+    """The operator vouches: no ticket was spent since, and no copy is in use."""
+
+
+@dataclass(frozen=True, slots=True)
+class BookInfo:
+    """A book without its secrets. Indices: tickets `first` … `end` - 1 are ours, `next` is the next fresh one."""
+
+    book_id: int
+    ticket_type: TicketType
+    expiration: date
+    epoch_id: int
+    state: BookState
+    source: BookSource
+    first: int
+    next: int
+    end: int
+    taken: int
+    """Tickets in use at this moment."""
+    accepted: int
+    given_up: int
+    reverted: int
+    """Tickets taken, never sent, and to be taken again."""
+    added_unix: int
+    purchase_id: str | None
+
+    @property
+    def total(self) -> int:
+        """Tickets that the book had when it came."""
+        return self.end - self.first
+
+    @property
+    def remaining(self) -> int:
+        """Tickets that can still be taken, as long as the book has not expired."""
+        return self.end - self.next + self.reverted if self.state is BookState.ACTIVE else 0
+
+    def usable(self, today: date) -> int:
+        """Tickets that can be taken on that UTC day."""
+        return self.remaining if self.expiration >= today else 0
+
+
+@dataclass(frozen=True, slots=True)
+class TakenTicket:
+    """One ticket that nobody else gets any more, with all that is needed to pay with it.
+
+    Settle it exactly once, whatever happens. `book.spent_tickets` is the ticket's index.
+    """
+
+    book_id: int
+    index: int
+    ticket_type: TicketType
+    expiration: date
+    book: TicketBook = field(repr=False)
+    master: EpochKey = field(repr=False)
+    coin_signatures: CoinSignatureSet = field(repr=False)
+    date_signatures: DateSignatureSet = field(repr=False)
+    gateway: bytes | None = field(default=None, repr=False)
+    """Identity of the gateway it is meant for, 32 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class TicketTotals:
+    """Counts over the whole life of the store: settled tickets by settlement, and those in use."""
+
+    in_use: int
+    settled: Mapping[Settlement, int]
+
+    @property
+    def given_up(self) -> int:
+        """Tickets lost: paid for, never credited as far as we know."""
+        return sum(
+            count
+            for settlement, count in self.settled.items()
+            if TICKET_TRANSITIONS[TicketState.TAKEN, settlement] is TicketState.GIVEN_UP
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayAccount:
+    """What is remembered of a gateway; the store knows it by a keyed hash only."""
+
+    allowance: int | None = None
+    """Bytes, as last stated; negative after a revoked ticket."""
+    accepted: int = 0
+    refusals: int = 0
+    """Tickets lost there since the last accepted one."""
+    paused_until_unix: int = 0
+
+
+POINTS: Final = (
+    "take:begun",
+    "take:committed",
+    "take:witnessed",
+    "settle:begun",
+    "settle:committed",
+    "finish:begun",
+    "finish:committed",
+    "import:begun",
+    "import:committed",
+    "export:begun",
+    "export:committed",
+)
+"""Where a process can die in the middle of money, in the words of the hook `at` of the store.
+
+"begun": inside the transaction; "committed": after it; "witnessed": the witness file knows of it too.
+"""
