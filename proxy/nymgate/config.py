@@ -224,9 +224,14 @@ class Streams(Section):
         "How long it may take until a destination is connected, waking up and lost packets included.",
     )
     gap_limit: BoundedDuration = _duration_setting(
-        12.0,
+        15.0,
         "How long a stream waits for a lost piece while later pieces are already here; then it ends with "
         "an error instead of standing still.",
+    )
+    idle_limit: BoundedDuration = _duration_setting(
+        300.0,
+        "How long a stream stays open when nothing at all comes from the exit, not even one of the "
+        "keep-alives that exits send every minute; then it ends with an error.",
     )
     handshake_timeout: BoundedDuration = _duration_setting(
         10.0, "How long an application may take to say where it wants to go."

@@ -108,6 +108,7 @@ def exit_options(plan: Plan) -> ExitOptions:
         surbs=SurbPolicy(bank_target=config.mixnet.surb_bank),
         stream=StreamOptions(
             gap_limit_seconds=config.streams.gap_limit,
+            idle_limit_seconds=config.streams.idle_limit,
             write_high_water_bytes=buffer,
             write_low_water_bytes=buffer * 3 // 8,
         ),

@@ -394,7 +394,7 @@ async def test_a_hole_in_a_download_is_an_error_in_bounded_time():
         started = asyncio.get_running_loop().time()
         with pytest.raises(StreamGap):
             await read_all(pipe)
-        assert asyncio.get_running_loop().time() - started < 14.0
+        assert asyncio.get_running_loop().time() - started < 17.0
         await asyncio.sleep(0.1)
         assert net.exits.stats.failures["E_STREAM_GAP"] == 1
 
@@ -410,7 +410,7 @@ async def test_the_gap_limit_does_not_run_while_the_link_is_down():
         await asyncio.sleep(60)
         assert pipe.stream.error is None
         net.client.link_state = LinkState.READY
-        await asyncio.sleep(9)  # what was in store for us has time to arrive
+        await asyncio.sleep(12)  # what was in store for us has time to arrive
         assert pipe.stream.error is None
         await asyncio.sleep(5)
         assert isinstance(pipe.stream.error, StreamGap)

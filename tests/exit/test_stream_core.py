@@ -15,6 +15,7 @@ from nym_exit.stream_options import StreamOptions
 from tests.exit.stream_world import CHUNKING, Network, pair
 
 FULL = CHUNKING.capacity(10)
+GAP_LIMIT = StreamOptions().gap_limit_seconds
 
 
 def drain(core, now=0.0, queued=0, chunking=CHUNKING):
@@ -187,7 +188,7 @@ def test_a_swallowed_message_never_means_silence(seed, plan, lost, half_close):
             assert missing in lost
             progress = max((at for seq, at in left.arrived.items() if seq < missing), default=0.0)
             held = min(at for seq, at in left.arrived.items() if seq > missing)
-            assert left.ended_at == pytest.approx(max(progress, held) + 12.0)
+            assert left.ended_at == pytest.approx(max(progress, held) + GAP_LIMIT)
         else:
             assert isinstance(left.core.error, StreamIdle)
             heard = max((at for at in left.arrived.values() if at < left.ended_at), default=0.0)
@@ -208,23 +209,23 @@ def test_a_gap_ends_the_stream_after_its_limit():
     # message 0 announces, 1 is written at 1.0, 2 is swallowed, 3 arrives at 3.1 and starts the clock
     assert isinstance(world.left.core.error, StreamGap)
     assert world.left.core.error.missing == 2
-    assert world.left.ended_at == pytest.approx(3.1 + 12.0)
+    assert world.left.ended_at == pytest.approx(3.1 + GAP_LIMIT)
     assert bytes(world.left.read) == b"0"
     # the exit learns that the client has given up
-    assert world.right.ended_at == pytest.approx(3.1 + 12.0 + 0.1)
+    assert world.right.ended_at == pytest.approx(3.1 + GAP_LIMIT + 0.1)
 
 
 def test_progress_restarts_the_gap_clock():
     core = StreamCore(0.0)
     core.receive(1, b"b", False, 0.0)
     core.receive(3, b"d", False, 5.0)
-    assert core.get_timer() == 12.0
+    assert core.get_timer() == GAP_LIMIT
     core.receive(0, b"a", False, 11.0)
     assert core.read() == b"ab"
-    assert core.get_timer() == 23.0
-    core.handle_timer(22.9)
+    assert core.get_timer() == 11.0 + GAP_LIMIT
+    core.handle_timer(10.9 + GAP_LIMIT)
     assert core.error is None
-    core.handle_timer(23.0)
+    core.handle_timer(11.0 + GAP_LIMIT)
     assert isinstance(core.error, StreamGap)
     assert core.error.missing == 2
 
@@ -233,7 +234,7 @@ def test_the_gap_clock_can_be_restarted_while_the_link_is_down():
     core = StreamCore(0.0)
     core.receive(1, b"b", False, 0.0)
     core.restart_gap_clock(10.0)
-    assert core.get_timer() == 22.0
+    assert core.get_timer() == 10.0 + GAP_LIMIT
     core.receive(0, b"", False, 11.0)
     core.restart_gap_clock(12.0)
     assert core.get_timer() == 60.0

@@ -39,7 +39,8 @@ def test_defaults(tmp_path):
     options = wiring.exit_options(made)
     assert options.anonymous
     assert options.surbs.bank_target == 1000
-    assert options.stream.gap_limit_seconds == 12
+    assert options.stream.gap_limit_seconds == 15
+    assert options.stream.idle_limit_seconds == 300
     assert options.stream.write_high_water_bytes == 128 << 10
     assert options.stream.write_low_water_bytes < options.stream.write_high_water_bytes
     assert not wiring.client_options(made).use_cover_slots_for_data
@@ -60,6 +61,7 @@ def test_every_setting_arrives(tmp_path):
             "streams.early_success": True,
             "streams.connect_timeout": "5s",
             "streams.gap_limit": "3s",
+            "streams.idle_limit": "4m",
             "streams.handshake_timeout": "2s",
             "streams.limit": 9,
             "streams.buffer": "8KiB",
@@ -74,6 +76,7 @@ def test_every_setting_arrives(tmp_path):
     exits = wiring.exit_options(made)
     assert (exits.anonymous, exits.surbs.bank_target, exits.max_streams) == (False, 7, 9)
     assert (exits.open_timeout_seconds, exits.stream.gap_limit_seconds) == (5, 3)
+    assert exits.stream.idle_limit_seconds == 240
     server = wiring.server_options(made)
     assert (server.handshake_timeout_seconds, server.limit, server.buffer_bytes) == (2, 9, 8192)
     assert server.early_success

@@ -11,12 +11,10 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import structlog
 
 from bench.load import rss_megabytes
-from nym_exit.options import ExitOptions
 from nymgate import wiring
 from nymgate.config_layers import load
 from nymgate.daemon import Proxy
@@ -25,10 +23,8 @@ READY_SECONDS = 60
 
 
 @contextlib.asynccontextmanager
-async def proxy_on(
-    network_file: Path, folder: Path, *, idle_limit: float | None = None, **flags: Any
-) -> AsyncIterator[Proxy]:
-    """A proxy that is ready, profile `uncovered`. `idle_limit` (seconds) is not configurable otherwise."""
+async def proxy_on(network_file: Path, folder: Path, **flags: Any) -> AsyncIterator[Proxy]:
+    """A proxy that is ready, profile `uncovered`; `flags` are settings by dotted key."""
     settings = {
         "network": str(network_file),
         "listen.mixed": ["127.0.0.1:0"],
@@ -37,20 +33,10 @@ async def proxy_on(
     plan = wiring.make_plan(
         load(environ={"HOME": str(folder)}, flags=settings | flags).config, data_dir=folder
     )
-    options = wiring.exit_options(plan)
-    if idle_limit is not None:
-        options = with_idle_limit(options, idle_limit)
-    with mock.patch.object(wiring, "exit_options", return_value=options):
-        async with Proxy(plan) as proxy:
-            async with asyncio.timeout(READY_SECONDS):
-                await proxy.ready()
-            yield proxy
-
-
-def with_idle_limit(options: ExitOptions, seconds: float) -> ExitOptions:
-    return dataclasses.replace(
-        options, stream=dataclasses.replace(options.stream, idle_limit_seconds=seconds)
-    )
+    async with Proxy(plan) as proxy:
+        async with asyncio.timeout(READY_SECONDS):
+            await proxy.ready()
+        yield proxy
 
 
 def numbers(proxy: Proxy) -> dict[str, float]:
@@ -95,14 +81,10 @@ class ProxyProcess:
 
 
 @contextlib.asynccontextmanager
-async def proxy_process(
-    network_file: Path, folder: Path, *, idle_limit: float | None = None, **flags: Any
-) -> AsyncIterator[ProxyProcess]:
+async def proxy_process(network_file: Path, folder: Path, **flags: Any) -> AsyncIterator[ProxyProcess]:
     """The same as `proxy_on` in another process."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", __name__, str(network_file), str(folder), json.dumps(flags)]
-    if idle_limit is not None:
-        command += ["--idle-limit", str(idle_limit)]
     process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
     try:
         proxy = ProxyProcess(process, 0)
@@ -121,9 +103,7 @@ async def proxy_process(
 
 async def _serve(arguments: argparse.Namespace) -> None:
     flags = json.loads(arguments.flags)
-    async with proxy_on(
-        arguments.network_file, arguments.folder, idle_limit=arguments.idle_limit, **flags
-    ) as proxy:
+    async with proxy_on(arguments.network_file, arguments.folder, **flags) as proxy:
         print(json.dumps({"port": proxy.addresses[0][1]}), flush=True)
         while await asyncio.to_thread(sys.stdin.readline):
             print(json.dumps(numbers(proxy)), flush=True)
@@ -134,7 +114,6 @@ def main() -> None:
     parser.add_argument("network_file", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("flags")
-    parser.add_argument("--idle-limit", type=float)
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

@@ -26,7 +26,6 @@ from tests.soak.transfers import Progress, disturbed, download, until_whole, upl
 DOWNLOAD_BYTES = 1_000_000
 UPLOAD_BYTES = 200_000
 LIMIT_SECONDS = 60
-IDLE_LIMIT_SECONDS = 3.0
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +91,7 @@ async def test_a_silent_exit_ends_the_download_with_an_error(
         proxy_on(
             network_file(network),
             tmp_path,
-            idle_limit=IDLE_LIMIT_SECONDS,
-            **{"streams.gap_limit": "3s", "streams.connect_timeout": "5s"},
+            **{"streams.idle_limit": "3s", "streams.gap_limit": "3s", "streams.connect_timeout": "5s"},
         ) as proxy,
     ):
         port = proxy.addresses[0][1]

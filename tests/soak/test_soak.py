@@ -31,7 +31,7 @@ SLOWEST_RATE = 50_000
 SPARE_SECONDS = 60
 ATTEMPTS = 3
 """a packet lost so often that its stream ended is a clean error: then the transfer is repeated"""
-IDLE_LIMIT_SECONDS = 20.0
+IDLE_LIMIT_SECONDS = 20
 MEMORY_GROWTH = 1.5
 MEMORY_SAMPLE_SECONDS = 0.25
 
@@ -111,7 +111,7 @@ def healthy(network: BackgroundLocalnet) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def bench_on(network: BackgroundLocalnet, folder: Path, **settings: float) -> AsyncIterator[Bench]:
+async def bench_on(network: BackgroundLocalnet, folder: Path, **settings: str) -> AsyncIterator[Bench]:
     async with http_server() as web, proxy_process(network_file(network), folder, **settings) as proxy:
         yield Bench(network, proxy, web)
 
@@ -151,7 +151,7 @@ async def test_gateway_restart(network: BackgroundLocalnet, tmp_path: Path, name
 
 async def test_exit_stall(network: BackgroundLocalnet, tmp_path: Path) -> None:
     size = DOWNLOAD_BYTES
-    async with bench_on(network, tmp_path, idle_limit=IDLE_LIMIT_SECONDS) as bench:
+    async with bench_on(network, tmp_path, **{"streams.idle_limit": f"{IDLE_LIMIT_SECONDS}s"}) as bench:
         progress = Progress()
         stalled_at = 0.0
 
