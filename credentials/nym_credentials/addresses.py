@@ -7,6 +7,7 @@ from typing import Final
 
 from bech32 import bech32_decode, bech32_encode, convertbits
 
+from nym_credentials.chain import cosmos
 from nym_credentials.errors import AddressInvalid
 
 ACCOUNT_BYTES: Final = 20
@@ -45,6 +46,5 @@ def check_address(text: object, prefix: str) -> None:
 
 def address_of_public_key(public_key: bytes, prefix: str) -> str:
     """The account of a compressed secp256k1 key: RIPEMD-160 of SHA-256, in bech32."""
-    from cosmpy.crypto.hashfuncs import ripemd160  # OpenSSL 3 often has no RIPEMD-160
-
-    return encode_address(prefix, ripemd160(hashlib.sha256(public_key).digest()))
+    # OpenSSL 3 often comes without RIPEMD-160, so hashlib cannot be relied on.
+    return encode_address(prefix, cosmos.ripemd160(hashlib.sha256(public_key).digest()))
