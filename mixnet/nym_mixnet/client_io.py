@@ -363,8 +363,21 @@ class MixnetClient:
             return False
         self._topology_failures = 0
         self.core.set_topology(topology)
+        self._note_entry(topology)
         self.wake()
         return True
+
+    def _note_entry(self, topology: Topology) -> None:
+        """Our gateway may have moved: the next connection goes where it is now."""
+        link = self._require_link()
+        try:
+            gateway = topology.gateway(link.gateway.identity)
+        except TopologyError:
+            log.warning("our gateway is not in the topology any more; it is used as long as it answers")
+            return
+        if gateway.entry is not None and gateway.entry != link.gateway.entry:
+            log.info("our gateway has other addresses now; the next connection uses them")
+            link.update_gateway(gateway)
 
     async def _freshen(self) -> None:
         while True:
