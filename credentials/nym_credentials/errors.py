@@ -30,6 +30,18 @@ contains a phrase, a key, a ticket or any other secret.
     │       ├── SignatureRefused                signature, chain id or account number are wrong
     │       ├── FeeTooLow                       the node asks for more than the fee of this network
     │       └── MempoolFull           retry     the node takes no transactions at the moment
+    ├── SignersError                  signers   those who issue books; what was paid stays paid and is taken up again
+    │   ├── SignerFailed                        one signer did not give what it was asked for; names it
+    │   ├── QuorumMissing             retry     too few signers are well; nothing was paid
+    │   ├── IssuanceHalted            retry     the signers are making new keys; nothing was paid
+    │   ├── EpochKeysInconsistent     retry     the shares on the chain do not form one key
+    │   ├── EpochDataUnavailable      retry     no signer gave public signatures that verify
+    │   └── IssuanceIncomplete        retry     paid, but too few valid shares so far
+    ├── PurchaseError                 chain     one purchase of a book
+    │   ├── PurchaseConflict          retry     another process works on the same purchase
+    │   ├── PurchaseDeclined                    the question for price and fee was answered with no
+    │   ├── PaymentUnconfirmed        retry     sent, and not seen on the chain yet: it is looked for again
+    │   └── PaymentFailed                       it failed inside a block: the fee is spent, the deposit is not made
     ├── StoreError                    tickets   the ticket store
     │   ├── StoreInUse                retry     another process holds it in a way that does not go together
     │   ├── StoreUnusable                       damaged, not writable, or written by a newer program
@@ -334,3 +346,109 @@ class GatewayInDebt(TicketUnavailable):
             "Use another gateway; if it happens again, look for a copy of this ticket store.",
         )
         self.allowance = allowance
+
+
+class SignersError(CredentialsError):
+    """The signers of ticketbooks."""
+
+    layer = "signers"
+
+
+class SignerFailed(SignersError):
+    """One signer did not give what it was asked for. ``url`` names it, ``reason`` is short."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"The signer {url} {reason}.")
+        self.url = url
+        self.reason = reason
+
+
+class QuorumMissing(SignersError):
+    """Fewer signers are well than a book takes, so nothing was paid. ``ill``: why, by address."""
+
+    retryable = True
+
+    def __init__(self, well: int, threshold: int, ill: dict[str, str]) -> None:
+        reasons = "; ".join(f"{url}: {why}" for url, why in sorted(ill.items()))
+        super().__init__(
+            f"{well} signers are ready and {threshold} are needed for a book: nothing was paid. {reasons}.",
+            "Try again later.",
+        )
+        self.well = well
+        self.threshold = threshold
+        self.ill = ill
+
+
+class IssuanceHalted(SignersError):
+    """The signers are making new keys and issue nothing meanwhile. ``wait_seconds``: about how long."""
+
+    retryable = True
+
+    def __init__(self, wait_seconds: float) -> None:
+        super().__init__(
+            "The signers are making new keys and issue no books meanwhile: nothing was paid.",
+            f"Try again in {wait_seconds:.0f} s.",
+        )
+        self.wait_seconds = wait_seconds
+
+
+class EpochKeysInconsistent(SignersError):
+    """The key shares that the chain names do not form one key, or are too few."""
+
+    retryable = True
+
+
+class EpochDataUnavailable(SignersError):
+    """No signer gave the epoch's public signatures in a form that verifies."""
+
+    retryable = True
+
+
+class IssuanceIncomplete(SignersError):
+    """A book is paid for, but too few signers have given valid shares so far. ``problems``: why, by address."""
+
+    retryable = True
+
+    def __init__(self, deposit_id: int, shares: int, threshold: int, problems: dict[str, str]) -> None:
+        reasons = "; ".join(f"{url}: {why}" for url, why in sorted(problems.items()))
+        super().__init__(
+            f"Deposit {deposit_id} is paid and has {shares} of {threshold} shares of its book. {reasons}.",
+            "Nothing is lost: it is taken up again with the same request.",
+        )
+        self.deposit_id = deposit_id
+        self.shares = shares
+        self.threshold = threshold
+        self.problems = problems
+
+
+class PurchaseError(CredentialsError):
+    """One purchase of a book."""
+
+    layer = "chain"
+
+
+class PurchaseConflict(PurchaseError):
+    """Another process has changed the stored purchase in the meantime."""
+
+    retryable = True
+
+
+class PurchaseDeclined(PurchaseError):
+    """Somebody was asked whether to pay and said no."""
+
+
+class PaymentUnconfirmed(PurchaseError):
+    """A transaction was sent and is not on the chain yet. It is looked for again, never replaced by another one."""
+
+    retryable = True
+
+    def __init__(self, tx_hash: str, why: str = "") -> None:
+        super().__init__(
+            f"The payment {tx_hash} was sent and is not on the chain yet{': ' if why else ''}{why}.",
+            "It is kept and looked for again; it will not be paid twice.",
+        )
+        self.tx_hash = tx_hash
+
+
+class PaymentFailed(PurchaseError):
+    """The transaction was included and failed: the fee is spent, the deposit is not made."""
