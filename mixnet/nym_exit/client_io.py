@@ -235,7 +235,7 @@ class ExitClient:
         if self._closed:
             raise StreamClosed("the exit client is closed")
         loop = asyncio.get_running_loop()
-        core = StreamCore(loop.time(), self.options.stream, half_close=self.half_close)
+        core = StreamCore(loop.time(), self.options.stream, half_close=self.half_close, opener=True)
         stream = MixStream(
             connection_id,
             core,

@@ -23,6 +23,7 @@
     │   ├── StreamGap                 a message of the other side never came
     │   ├── StreamLost                a packet of ours was given up
     │   ├── StreamIdle                no sign of life from the other side
+    │   │   └── ExitStalled           keep-alives of our own exit are missing
     │   ├── StreamReset               the other side's connection broke
     │   ├── StreamOverflow            the local reader is too slow for what the exit sends
     │   └── StreamClosed              used after it was closed or aborted
@@ -239,6 +240,23 @@ class StreamIdle(StreamError):
         super().__init__(
             f"nothing came from the other side for {seconds:g} s, not even a keep-alive; "
             "open a new connection"
+        )
+
+
+class ExitStalled(StreamIdle):
+    """Our own exit has missed its keep-alives: it, or its way to its gateway, has stalled.
+
+    Our packets are acknowledged meanwhile, or the stream would have ended as lost: it is not our side.
+    """
+
+    code = "E_EXIT_STALLED"
+
+    def __init__(self, seconds: float, keepalive_seconds: float) -> None:
+        StreamError.__init__(
+            self,
+            f"the exit has sent nothing for {seconds:g} s, though it sends a keep-alive every "
+            f"{keepalive_seconds:g} s: it has stalled or lost its gateway; open a new connection or choose "
+            "another exit",
         )
 
 

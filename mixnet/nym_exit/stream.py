@@ -26,9 +26,22 @@ from dataclasses import dataclass
 
 from nym_exit.byte_queue import ByteQueue, SendWindow
 from nym_exit.chunking import Chunking
-from nym_exit.errors import ExitError, StreamClosed, StreamGap, StreamIdle, StreamOverflow, StreamReset
+from nym_exit.errors import (
+    ExitError,
+    ExitStalled,
+    StreamClosed,
+    StreamGap,
+    StreamIdle,
+    StreamOverflow,
+    StreamReset,
+)
 from nym_exit.receive_side import Arrival, ReceiveSide
 from nym_exit.stream_options import StreamOptions
+
+#: While messages wait behind a gap, the link is looked at so often: time without a link does not count.
+GAP_CHECK_SECONDS = 2.0
+#: The same while a keep-alive of the other end is overdue.
+SILENCE_CHECK_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +68,8 @@ class StreamCore:
             so a client saves the packet.
         half_close: whether the peer keeps sending after our closing message. None: not known yet, and told
             later by :meth:`learn_half_close`.
+        opener: this end opened the stream. It knows an exit of ours by its keep-alives, and it supplies the
+            reply SURBs that the other end speaks with.
     """
 
     def __init__(
@@ -64,9 +79,11 @@ class StreamCore:
         *,
         announce: bool = False,
         half_close: bool | None = False,
+        opener: bool = False,
     ) -> None:
         self.options = options or StreamOptions()
         self.half_close = half_close
+        self.opener = opener
         #: Nothing more comes out or goes in; the id can be forgotten.
         self.ended = False
         #: Why the stream broke; None while it is up and after an orderly end.
@@ -86,6 +103,7 @@ class StreamCore:
         self._keepalive_due = False
         # points in time; None: not awaited
         self._last_heard = now
+        self._silent_since = now
         self._keepalive_at: float | None = now + self.options.keepalive_seconds
         self._hold_until: float | None = None
         self._late_close_at: float | None = None
@@ -219,7 +237,7 @@ class StreamCore:
         if closed:
             self._in.note_close(seq)
         if self.local_closed or self.remote_closed:
-            self._last_heard = now
+            self._last_heard = self._silent_since = now
             self._check_reset()
             return
         arrival = self._in.receive(seq, data, closed, now)
@@ -288,6 +306,7 @@ class StreamCore:
             self._close_deadline,
             self._in.gap_deadline,
             self._idle_deadline,
+            self._silence_deadline,
         ]
         return min((at for at in times if at is not None), default=None)
 
@@ -301,6 +320,8 @@ class StreamCore:
             self.fail(StreamGap(inside.missing, inside.held_messages, options.gap_limit_seconds), now)
         elif _due(self._idle_deadline, now):
             self.fail(StreamIdle(options.idle_limit_seconds), now)
+        elif _due(self._silence_deadline, now):
+            self.fail(ExitStalled(options.silence_limit_seconds, options.keepalive_seconds), now)
         elif _due(self._close_deadline, now):
             self._close_overdue()
         elif _due(self._linger_until, now):
@@ -321,9 +342,18 @@ class StreamCore:
         """Whether later messages wait behind a missing one."""
         return self._in.in_gap
 
-    def restart_gap_clock(self, now: float) -> None:
-        """Give a gap its whole time again: nothing could arrive meanwhile (the link was down)."""
+    def next_link_check(self, now: float) -> float | None:
+        """When to see whether the link is up, for :meth:`link_was_down`; None while it does not matter."""
+        if self.in_gap:
+            return now + GAP_CHECK_SECONDS
+        if self._silence_deadline is None:
+            return None
+        return max(now, self._silent_since + self.options.keepalive_seconds) + SILENCE_CHECK_SECONDS
+
+    def link_was_down(self, now: float) -> None:
+        """Nothing could arrive until now: a gap and a silence get their whole time again."""
         self._in.restart_gap_clock(now)
+        self._silent_since = now
 
     # ---- inside -------------------------------------------------------------------------------------------
 
@@ -332,6 +362,12 @@ class StreamCore:
         if self.local_closed or (self.remote_closed and not self.half_close):
             return None  # nothing more is awaited from the peer
         return self._last_heard + self.options.idle_limit_seconds
+
+    @property
+    def _silence_deadline(self) -> float | None:
+        if not (self.opener and self.half_close) or self._idle_deadline is None:
+            return None
+        return self._silent_since + self.options.silence_limit_seconds
 
     @property
     def _reset_due(self) -> bool:
@@ -366,7 +402,7 @@ class StreamCore:
         return Outbound(seq, data, closed)
 
     def _heard(self, data: bytes, now: float) -> None:
-        self._last_heard = now
+        self._last_heard = self._silent_since = now
         if not data:
             return
         if self._hold_until is not None:

@@ -20,8 +20,6 @@ from nym_sphinx.errors import SphinxError
 
 log = logging.getLogger(__name__)
 
-# While messages wait behind a gap, the link is looked at so often: time without a link does not count.
-_GAP_CHECK_SECONDS = 2.0
 # Largest piece handed to the consumer at a time, so that it can pause in between.
 _DELIVERY_BYTES = 256 * 1024
 
@@ -261,8 +259,10 @@ class MixStream:
     def _set_timer(self) -> None:
         at = self._core.get_timer()
         timer = self._timer
-        if at is not None and self._core.in_gap:
-            at = min(at, self._loop.time() + _GAP_CHECK_SECONDS)
+        if at is not None:
+            check = self._core.next_link_check(self._loop.time())
+            if check is not None:
+                at = min(at, check)
         if at is None:
             if timer is not None:
                 timer.cancel()
@@ -277,7 +277,7 @@ class MixStream:
         self._timer = None
         now = self._loop.time()
         if not self._port.link_ready():
-            self._core.restart_gap_clock(now)
+            self._core.link_was_down(now)
         self._core.handle_timer(now)
         self._update()
 

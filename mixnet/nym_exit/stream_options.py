@@ -17,6 +17,10 @@ class StreamOptions:
         keepalive_seconds: an empty message goes out after so long without another (docs/protocol/05 §3.5).
         idle_limit_seconds: the stream ends when nothing at all came for so long. Keep-alives count, other
             than in the reference, which cuts a busy one-way transfer after this time.
+        silence_limit_seconds: the same at the end that opened the stream, when the other end is our own exit:
+            it sends a keep-alive every 60 s whatever its target does, so two and a half missed ones mean that
+            it has stalled. Time without a link does not count. Another exit may be the reference's,
+            whose keep-alives wait while it waits for reply SURBs: there the idle limit decides.
         eof_hold_seconds: towards a peer that takes our end-of-data for the end of the connection, it is
             held back until the peer closes or has been quiet for so long (docs/protocol/05 §3.5).
         late_close_seconds: a closing message that nobody waits for leaves so much later, out of the way of
@@ -41,6 +45,7 @@ class StreamOptions:
     gap_limit_seconds: float = 15.0
     keepalive_seconds: float = 60.0
     idle_limit_seconds: float = 300.0
+    silence_limit_seconds: float = 150.0
     eof_hold_seconds: float = 30.0
     late_close_seconds: float = 3.0
     linger_seconds: float = 5.0

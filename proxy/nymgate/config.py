@@ -231,7 +231,8 @@ class Streams(Section):
     idle_limit: BoundedDuration = _duration_setting(
         300.0,
         "How long a stream stays open when nothing at all comes from the exit, not even one of the "
-        "keep-alives that exits send every minute; then it ends with an error.",
+        "keep-alives that exits send every minute; then it ends with an error. An exit of nymgate's own is "
+        "known to keep to its minute and gets two and a half of them at most.",
     )
     handshake_timeout: BoundedDuration = _duration_setting(
         10.0, "How long an application may take to say where it wants to go."

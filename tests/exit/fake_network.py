@@ -342,6 +342,7 @@ class FakeExit:
         self.queued = 0
         self.drained = asyncio.Event()
         self.mute = False
+        self.stalled = False  # what it says from now on is never heard
         self.tasks = TaskSet("exit")
         self.table: ConnectionTable[MixStream, Send] = ConnectionTable()
 
@@ -416,7 +417,7 @@ class FakeExit:
         assert way is not None
         via = None if self.plain_answers else EXIT
         for delay in way:
-            if number not in conditions.swallowed_replies:
+            if number not in conditions.swallowed_replies and not self.stalled:
                 loop.call_later(delay, self._arrive, data, via)
         loop.call_later(way[0], sending.packet_acked)
         return sending

@@ -177,6 +177,6 @@ def pair(
     chunking: Chunking = CHUNKING,
 ) -> World:
     """A client (left) and an exit (right) that both are this code."""
-    left = StreamCore(0.0, options, half_close=half_close)
+    left = StreamCore(0.0, options, half_close=half_close, opener=True)
     right = StreamCore(0.0, options, announce=True, half_close=True)
     return World(left, right, network, slot_seconds=slot_seconds)

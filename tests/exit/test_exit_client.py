@@ -20,6 +20,7 @@ from nym_exit.errors import (
     ExitError,
     ExitRefused,
     ExitSilent,
+    ExitStalled,
     MixnetDown,
     QueryRefused,
     StreamClosed,
@@ -414,6 +415,37 @@ async def test_the_gap_limit_does_not_run_while_the_link_is_down():
         assert pipe.stream.error is None
         await asyncio.sleep(5)
         assert isinstance(pipe.stream.error, StreamGap)
+
+
+@virtual
+async def test_an_exit_that_stalls_in_the_middle_of_a_download_is_an_error_of_the_exit():
+    async with Net(options=ExitOptions()) as net:
+        net.target(Source(bytes(20_000_000)))
+        pipe = AsyncStream(await net.open())
+        await pipe.read()
+        await asyncio.sleep(1)
+        assert net.exits.half_close
+        net.exit.stalled = True
+        stalled = asyncio.get_running_loop().time()
+        with pytest.raises(ExitStalled) as caught:
+            await read_all(pipe)
+        assert asyncio.get_running_loop().time() - stalled < 155
+        assert caught.value.layer == "exit"
+
+
+@virtual
+async def test_a_long_outage_of_our_own_link_is_not_taken_for_a_stalled_exit():
+    async with Net(options=ExitOptions()) as net:
+        net.target(Ticker())
+        pipe = AsyncStream(await net.open())
+        await pipe.read()
+        await asyncio.sleep(1)
+        net.exit.stalled = True
+        net.client.link_state = LinkState.RECONNECTING
+        await asyncio.sleep(200)
+        net.client.link_state = LinkState.READY
+        await asyncio.sleep(60)
+        assert pipe.stream.error is None
 
 
 @virtual

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nym_exit.chunking import OWN_ADDRESS_CHUNKING, REPLY_CHUNKING, anonymous_chunking
-from nym_exit.errors import StreamClosed, StreamGap, StreamIdle, StreamLost, StreamOverflow, StreamReset
+from nym_exit.errors import (
+    ExitStalled,
+    StreamClosed,
+    StreamGap,
+    StreamIdle,
+    StreamLost,
+    StreamOverflow,
+    StreamReset,
+)
 from nym_exit.stream import Outbound, StreamCore
 from nym_exit.stream_options import StreamOptions
 from tests.exit.stream_world import CHUNKING, Network, pair
@@ -192,7 +200,8 @@ def test_a_swallowed_message_never_means_silence(seed, plan, lost, half_close):
         else:
             assert isinstance(left.core.error, StreamIdle)
             heard = max((at for at in left.arrived.values() if at < left.ended_at), default=0.0)
-            assert left.ended_at == pytest.approx(heard + 300.0)
+            assert isinstance(left.core.error, ExitStalled) is half_close
+            assert left.ended_at == pytest.approx(heard + (150.0 if half_close else 300.0))
         assert world.right.ended_at is not None
 
 
@@ -233,10 +242,10 @@ def test_progress_restarts_the_gap_clock():
 def test_the_gap_clock_can_be_restarted_while_the_link_is_down():
     core = StreamCore(0.0)
     core.receive(1, b"b", False, 0.0)
-    core.restart_gap_clock(10.0)
+    core.link_was_down(10.0)
     assert core.get_timer() == 10.0 + GAP_LIMIT
     core.receive(0, b"", False, 11.0)
-    core.restart_gap_clock(12.0)
+    core.link_was_down(12.0)
     assert core.get_timer() == 60.0
 
 
@@ -293,6 +302,62 @@ def test_silence_ends_the_stream():
         drain(core, now)
     assert now == 300.0
     assert isinstance(core.error, StreamIdle)
+
+
+@pytest.mark.parametrize(
+    "half_close, seconds, error",
+    [(True, 150.0, ExitStalled), (False, 300.0, StreamIdle), (None, 300.0, StreamIdle)],
+)
+def test_an_exit_of_ours_that_stalls_in_a_download_is_found_out_by_its_keep_alives(
+    half_close, seconds, error
+):
+    core = StreamCore(0.0, half_close=half_close, opener=True)
+    core.receive(0, b"first part", False, 7.0)
+    now = 7.0
+    while not core.ended and now < 1000:
+        now = core.get_timer()
+        core.handle_timer(now)
+        drain(core, now)
+    assert now == 7.0 + seconds
+    assert type(core.error) is error
+    assert (core.error.layer, core.error.retryable) == ("exit", True)
+    assert ("exit has sent nothing for 150 s" in str(core.error)) is bool(half_close)
+
+
+def test_keep_alives_of_the_exit_keep_a_quiet_stream_open():
+    core = StreamCore(0.0, half_close=True, opener=True)
+    for minute in range(1, 20):
+        core.receive(minute - 1, b"", False, 60.0 * minute)
+        core.handle_timer(60.0 * minute)
+    assert core.error is None
+
+
+def test_time_without_a_link_is_no_silence_of_the_exit():
+    core = StreamCore(0.0, half_close=True, opener=True)
+    core.receive(0, b"first part", False, 0.0)
+    assert core.next_link_check(0.0) == 75.0
+    assert core.next_link_check(100.0) == 115.0
+    core.link_was_down(140.0)
+    core.handle_timer(150.0)
+    core.handle_timer(289.0)
+    assert core.error is None
+    core.handle_timer(290.0)
+    assert isinstance(core.error, ExitStalled)
+
+
+def test_without_a_link_for_ever_the_idle_limit_still_ends_the_stream():
+    core = StreamCore(0.0, half_close=True, opener=True)
+    for second in range(15, 300, 15):
+        core.link_was_down(float(second))
+        core.handle_timer(float(second))
+    assert core.error is None
+    core.handle_timer(300.0)
+    assert type(core.error) is StreamIdle
+
+
+def test_nobody_looks_at_the_link_for_a_peer_whose_keep_alives_do_not_count():
+    assert StreamCore(0.0, half_close=False, opener=True).next_link_check(0.0) is None
+    assert StreamCore(0.0, half_close=True).next_link_check(0.0) is None
 
 
 def test_duplicates_are_no_sign_of_life():
