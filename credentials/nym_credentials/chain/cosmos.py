@@ -11,7 +11,7 @@ from typing import Any, Final
 
 _PROTOS: Final = "cosmpy.protos"
 _WHERE: Final = {
-    "Any": "google.protobuf.any_pb2",
+    "ProtoAny": "google.protobuf.any_pb2:Any",
     "DecodeError": "google.protobuf.message",
     "AuthInfo": f"{_PROTOS}.cosmos.tx.v1beta1.tx_pb2",
     "BaseAccount": f"{_PROTOS}.cosmos.auth.v1beta1.auth_pb2",
@@ -51,6 +51,7 @@ _WHERE: Final = {
     "TxFee": "cosmpy.aerial.tx",
     "ENGLISH_MNEMONIC_WORDS_LIST": "cosmpy.mnemonic.words",
     "derive_child_key_from_mnemonic": "cosmpy.mnemonic",
+    "entropy_to_mnemonic": "cosmpy.mnemonic",
     "ripemd160": "cosmpy.crypto.hashfuncs",
 }
 
@@ -58,8 +59,8 @@ _WHERE: Final = {
 def __getattr__(name: str) -> Any:
     """The class of that name, kept as an attribute of this module from then on."""
     try:
-        module = _WHERE[name]
+        module, _, attribute = _WHERE[name].partition(":")
     except KeyError:
         raise AttributeError(name) from None
-    found = globals()[name] = getattr(import_module(module), name)
+    found = globals()[name] = getattr(import_module(module), attribute or name)
     return found
