@@ -148,19 +148,25 @@ class TakenTicket:
 
 @dataclass(frozen=True, slots=True)
 class TicketTotals:
-    """Counts over the whole life of the store: settled tickets by settlement, and those in use."""
+    """Counts over the whole life of the store, of tickets that were taken at least once."""
 
-    in_use: int
-    settled: Mapping[Settlement, int]
+    by_state: Mapping[TicketState, int]
+    by_settlement: Mapping[Settlement, int]
+
+    @property
+    def in_use(self) -> int:
+        """Taken and not settled yet."""
+        return self.by_state.get(TicketState.TAKEN, 0)
+
+    @property
+    def accepted(self) -> int:
+        """Credited by a gateway."""
+        return self.by_state.get(TicketState.ACCEPTED, 0)
 
     @property
     def given_up(self) -> int:
-        """Tickets lost: paid for, never credited as far as we know."""
-        return sum(
-            count
-            for settlement, count in self.settled.items()
-            if TICKET_TRANSITIONS[TicketState.TAKEN, settlement] is TicketState.GIVEN_UP
-        )
+        """Lost: paid for, never credited as far as we know."""
+        return self.by_state.get(TicketState.GIVEN_UP, 0)
 
 
 @dataclass(frozen=True, slots=True)

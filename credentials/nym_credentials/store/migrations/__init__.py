@@ -1,0 +1,1 @@
+"""Migrations of the ticket store's schema: run at every opening, and once for each store."""
