@@ -10,6 +10,7 @@ import random
 from dataclasses import dataclass
 
 from nym_sphinx import (
+    DIGEST_BYTES,
     V259,
     Hop,
     MixPacket,
@@ -19,6 +20,7 @@ from nym_sphinx import (
     build_cover,
     build_reply_surb,
     build_surb_ack,
+    decoy_envelope,
     draw_delays_ns,
     prepare_packet,
     seal_for,
@@ -78,12 +80,16 @@ class PacketBuilder:
         packet = prepared.seal(plaintext, PACKET_SIZE)
         return MixPacket(prepared.first_hop, packet, topology.key_rotation), expected
 
-    def cover(self) -> MixPacket:
-        """A loop cover packet: to ourselves, indistinguishable on the way (docs/protocol/02 §10)."""
+    def cover(self) -> tuple[MixPacket, bytes]:
+        """A loop cover packet to ourselves, and the 32 bytes that it begins with when it comes back.
+
+        Indistinguishable on the way (docs/protocol/02 §10).
+        """
+        envelope = decoy_envelope(PACKET_SIZE.fragment_space, rng=self.rng)
         topology = self._usable()
         route, delays = self._route(self.address.gateway, self.profile.packet_delay_seconds)
         ack_route, ack_delays = self._route(self.address.gateway, self.profile.ack_delay_seconds)
-        return build_cover(
+        packet = build_cover(
             route=route,
             ack_route=ack_route,
             delays_ns=delays,
@@ -95,7 +101,9 @@ class PacketBuilder:
             version=self.version,
             rotation=topology.key_rotation,
             rng=self.rng,
+            envelope=envelope,
         )
+        return packet, envelope[:DIGEST_BYTES]
 
     def reply_surbs(self, count: int) -> list[ReplySurb]:
         """Fresh SURBs that lead back to us."""

@@ -57,6 +57,7 @@ from nym_sphinx.cover import (
 )
 from nym_sphinx.envelope import (
     DIGEST_BYTES,
+    decoy_envelope,
     open_reply,
     open_sealed,
     seal_for,
@@ -213,6 +214,7 @@ __all__ = [
     "build_surb",
     "build_surb_ack",
     "decode_message",
+    "decoy_envelope",
     "draw_delays_ns",
     "encode_frame",
     "fragments_needed",

@@ -44,10 +44,12 @@ def build_cover(
     rotation: KeyRotation = KeyRotation.UNKNOWN,
     rng: random.Random = SYSTEM_RNG,
     shortcut: bool = True,
+    envelope: bytes | None = None,
 ) -> MixPacket:
     """One cover packet, ready for the gateway.
 
-    Both routes end at our own gateway; the keys are our own public ones.
+    Both routes end at our own gateway; the keys are our own public ones. ``envelope``: use this one, from
+    ``decoy_envelope``, and leave it to the caller to know it again; otherwise what is inside says that it is cover.
 
     Raises ``BadRoute``, ``MalformedRecipient`` or ``MalformedAck``.
     """
@@ -61,6 +63,6 @@ def build_cover(
         rng=rng,
         shortcut=shortcut,
     )
-    content = seal_for(encryption_key, cover_content(size), rng=rng)
+    content = seal_for(encryption_key, cover_content(size), rng=rng) if envelope is None else envelope
     prepared = prepare_packet(route, delays_ns, identity, version=version, rng=rng, shortcut=shortcut)
     return MixPacket(prepared.first_hop, prepared.seal(ack.encode() + content, size), rotation)

@@ -39,6 +39,15 @@ def seal_for(encryption_key: bytes, fragment: bytes, *, rng: random.Random = SYS
     return x25519_base(ephemeral) + aes_ctr(envelope_key(dh), fragment)
 
 
+def decoy_envelope(fragment_bytes: int, *, rng: random.Random = SYSTEM_RNG) -> bytes:
+    """What looks to everybody like ``seal_for`` of a fragment of that length, and holds nothing.
+
+    Its maker tells it by its first 32 bytes, so that neither end needs a Diffie-Hellman call. They are made like
+    every ephemeral key: random bytes would lie on the curve's twist every other time, which a gateway can see.
+    """
+    return x25519_base(rng.randbytes(KEY_BYTES)) + rng.randbytes(fragment_bytes)
+
+
 def open_sealed(encryption_private: bytes, message: bytes) -> bytes:
     """Decrypt a message sealed for our X25519 key. Raises ``MalformedMessage``; a wrong key gives noise."""
     if len(message) < KEY_BYTES:

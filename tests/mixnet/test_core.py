@@ -305,6 +305,16 @@ def test_oversized_messages_are_refused():
         alice.core.queue_plain(alice.core.address, bytes(17 * 1024 * 1024), 1)
 
 
+def test_marks_of_lost_cover_do_not_pile_up(monkeypatch):
+    monkeypatch.setattr("nym_mixnet.core.COVER_MARKS_REMEMBERED", 20)
+    net = SimNet()
+    alice = net.client(1, profile="standard")
+    alice.filter = lambda packet: False
+    net.run(3)
+    assert alice.core.stats.sent_cover > 100
+    assert len(alice.core._cover_marks) == 20
+
+
 def test_packets_on_the_wire_are_whole_regular_packets():
     net = SimNet()
     alice, bob = net.client(1, profile="standard"), net.client(2)
@@ -315,6 +325,7 @@ def test_packets_on_the_wire_are_whole_regular_packets():
     assert {len(packet.packet) for packet in seen} == {2413}
     assert alice.core.stats.cover_received > 50
     assert alice.core.stats.cover_acks_received > 50
+    assert alice.core.stats.undecodable == 0
     assert Fragment(1, 1, 1, b"").id  # ids of real fragments are never the cover id
 
 

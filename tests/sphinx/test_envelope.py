@@ -20,6 +20,7 @@ from nym_sphinx import (
     PacketSize,
     X25519KeyPair,
     build_cover,
+    decoy_envelope,
     generate_ack_key,
     generate_sender_tag,
     is_cover,
@@ -30,6 +31,7 @@ from nym_sphinx import (
     x25519_public,
 )
 from nym_sphinx.constants import V258, V259
+from nym_sphinx.curve import is_on_curve
 from tests.sphinx.sphinx_world import make_route, walk
 
 SMALL_ORDER = bytes(32)
@@ -109,6 +111,38 @@ def test_cover_comes_back(seed, size, version, rotation):
     home = walk(ack.packet, [pair.private for pair in ack_pairs])[-1]
     assert home.destination == identity
     assert open_ack(ack_key, home.plaintext) == COVER_FRAGMENT_ID
+
+
+@given(st.integers(0, 2**32), st.integers(0, 300))
+def test_a_decoy_looks_like_a_sealed_fragment(seed, length):
+    rng = random.Random(seed)
+    decoy = decoy_envelope(length, rng=rng)
+    assert len(decoy) == len(seal_for(X25519KeyPair.generate(rng).public, bytes(length), rng=rng))
+    # A key of the prime-order subgroup, as every ephemeral key is: random bytes would be told apart.
+    assert is_on_curve(decoy[:32])
+    assert decoy[:32] == x25519_public(random.Random(seed).randbytes(32))
+
+
+def test_decoys_have_nothing_in_common():
+    decoys = {decoy_envelope(8)[start : start + 8] for _ in range(20) for start in (0, 32)}
+    assert len(decoys) == 40
+
+
+def test_cover_with_a_decoy_carries_it_unchanged():
+    pairs, route = make_route(4, random.Random(5))
+    decoy = decoy_envelope(PacketSize.REGULAR.fragment_space)
+    packet = build_cover(
+        route=route,
+        ack_route=route,
+        delays_ns=[1] * 4,
+        ack_delays_ns=[1] * 4,
+        identity=bytes(32),
+        encryption_key=pairs[0].public,
+        ack_key=generate_ack_key(),
+        envelope=decoy,
+    )
+    final = walk(packet.packet, [pair.private for pair in pairs])[-1]
+    assert split_surb_ack(final.plaintext)[1] == decoy
 
 
 @given(st.integers(1, 2**31 - 1), st.binary(max_size=20))
