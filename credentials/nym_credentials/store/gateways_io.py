@@ -30,7 +30,11 @@ def gateway_hash(core: StoreCore, gateway: bytes | None) -> bytes | None:
 async def account(connection: AsyncConnection, gateway: bytes) -> GatewayAccount:
     """By hash."""
     statement = select(
-        GatewayRow.allowance, GatewayRow.accepted, GatewayRow.refusals, GatewayRow.paused_until_unix
+        GatewayRow.allowance,
+        GatewayRow.accepted,
+        GatewayRow.refusals,
+        GatewayRow.paused_until_unix,
+        GatewayRow.changed_unix,
     ).where(GatewayRow.gateway == gateway)
     row = (await connection.execute(statement)).first()
     return GatewayAccount() if row is None else GatewayAccount(*row)

@@ -23,11 +23,11 @@ from nym_credentials.store.records import (
     TicketTotals,
 )
 from nym_credentials.store.tables_io import BookRow, TicketRow
-from zknym import TicketType
+from zknym import TicketType, default_expiration
 
 
 async def choose_book(connection: AsyncConnection, ticket_type: TicketType, today: date) -> Row[Any]:
-    """The book that expires first of those with tickets. Raises `OutOfTickets`."""
+    """Of the books with tickets that can be spent today, the one that expires first. Raises `OutOfTickets`."""
     statement = (
         select(
             BookRow.id,
@@ -41,7 +41,7 @@ async def choose_book(connection: AsyncConnection, ticket_type: TicketType, toda
         .where(
             BookRow.ticket_type == ticket_type.label,
             BookRow.state == BookState.ACTIVE,
-            BookRow.expiration >= today,
+            BookRow.expiration.between(today, default_expiration(today)),
             or_(BookRow.next_ticket < BookRow.end_ticket, _reverted().exists()),
         )
         .order_by(BookRow.expiration, BookRow.id)

@@ -179,6 +179,7 @@ class GatewayAccount:
     refusals: int = 0
     """Tickets lost there since the last accepted one."""
     paused_until_unix: int = 0
+    changed_unix: int = 0
 
 
 POINTS: Final = (
