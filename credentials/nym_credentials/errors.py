@@ -33,7 +33,7 @@ contains a phrase, a key, a ticket or any other secret.
     ├── SignersError                  signers   those who issue books; what was paid stays paid and is taken up again
     │   ├── SignerFailed                        one signer did not give what it was asked for; names it
     │   ├── QuorumMissing             retry     too few signers are well; nothing was paid
-    │   ├── IssuanceHalted            retry     the signers are making new keys; nothing was paid
+    │   ├── IssuanceHalted            retry     the signers are making new keys
     │   ├── EpochKeysInconsistent     retry     the shares on the chain do not form one key
     │   ├── EpochDataUnavailable      retry     no signer gave public signatures that verify
     │   └── IssuanceIncomplete        retry     paid, but too few valid shares so far
@@ -219,6 +219,16 @@ class PriceChanged(_Coded):
     retryable = True
 
 
+class FeeTooHigh(ChainError):
+    """A fee above the limit of this program: a node that lies about gas could spend the balance. Nothing was signed."""
+
+
+class SubmissionUnclear(ChainError):
+    """No clear answer to a broadcast: the transaction may be on its way. Its hash tells, sooner or later."""
+
+    retryable = True
+
+
 class OutOfGas(_Coded):
     """The gas limit did not suffice; inside a block the fee is spent, the deposit is not made."""
 
@@ -386,8 +396,8 @@ class IssuanceHalted(SignersError):
 
     def __init__(self, wait_seconds: float) -> None:
         super().__init__(
-            "The signers are making new keys and issue no books meanwhile: nothing was paid.",
-            f"Try again in {wait_seconds:.0f} s.",
+            "The signers are making new keys and issue no books meanwhile.",
+            f"What is paid for stays paid for. Try again in {wait_seconds:.0f} s.",
         )
         self.wait_seconds = wait_seconds
 
@@ -438,16 +448,20 @@ class PurchaseDeclined(PurchaseError):
 
 
 class PaymentUnconfirmed(PurchaseError):
-    """A transaction was sent and is not on the chain yet. It is looked for again, never replaced by another one."""
+    """A transaction was sent and is not on the chain yet. It is looked for again, never replaced by another one.
+
+    ``refused``: a node does not take the same bytes again.
+    """
 
     retryable = True
 
-    def __init__(self, tx_hash: str, why: str = "") -> None:
+    def __init__(self, tx_hash: str, why: str = "", *, refused: bool = False) -> None:
         super().__init__(
             f"The payment {tx_hash} was sent and is not on the chain yet{': ' if why else ''}{why}.",
             "It is kept and looked for again; it will not be paid twice.",
         )
         self.tx_hash = tx_hash
+        self.refused = refused
 
 
 class PaymentFailed(PurchaseError):

@@ -51,7 +51,7 @@ class Recovery(StrEnum):
     RESUBMIT = "resubmit"
     """It may still be waiting, or never arrived: submit the same bytes again; that can only happen once."""
     IMPOSSIBLE = "impossible"
-    """Another transaction took its place and no deposit of its key exists: nothing was paid."""
+    """Another transaction took its place, or it failed unseen; no deposit of its keys exists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,8 @@ class PaymentSource(Protocol):
     async def submit(self, deposit: SignedDeposit) -> None:
         """Sends it; sending the same again is harmless.
 
-        `TransactionRefused` and its children mean that nothing was spent. Any other error leaves the outcome open.
+        `TransactionRefused` and its children, `InsufficientFunds` and `OutOfGas` mean that this call spent nothing;
+        after an earlier `submit` of the same bytes, let `recover` decide. Any other error leaves the outcome open.
         """
         ...
 
