@@ -13,6 +13,7 @@ from nym_credentials.chain.contracts import DepositData, DepositTicketBookFunds
 from nym_credentials.chain.messages import ExecuteContract
 from nym_credentials.chain.records import Failed, Included, SignedDeposit
 from nym_credentials.chain.source import Quote, Recovered, Recovery
+from nym_credentials.chain.transactions import SignedTransaction
 from nym_credentials.chain.wallet import Wallet
 from nym_credentials.errors import (
     AccountUnfunded,
