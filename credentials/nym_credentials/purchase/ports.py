@@ -1,7 +1,7 @@
-"""What a purchase needs from a store (docs/protocol/08 §7).
+"""What a purchase needs besides a `chain.source.PaymentSource`: a store and the list of signers (docs/protocol/08 §7).
 
-Everything here is durable when it returns: a call that came back survives the loss of power. Errors of the store
-come through unchanged; a purchase that meets one goes no further.
+Everything that the store does is durable when it returns: a call that came back survives the loss of power. Errors
+come through unchanged; a purchase that meets one goes no further for now.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Protocol
 from uuid import UUID
 
 from nym_credentials.purchase.records import Purchase
+from nym_credentials.signers.epoch import SignerSet
 from zknym import CoinSignatureSet, DateSignatureSet, EpochKey, TicketBook
 
 
@@ -73,4 +74,16 @@ class PurchaseStore(GlobalDataStore, Protocol):
 
     async def finish_purchase(self, purchase: Purchase, book: TicketBook) -> Purchase:
         """In one transaction: the purchase (which is ISSUED) as by `save_purchase`, and its book, unspent."""
+        ...
+
+
+class SignerDirectory(Protocol):
+    """Who issues books."""
+
+    async def current(self) -> SignerSet:
+        """The signers of the current epoch; `issuing` tells whether they do. Raises `CredentialsError`."""
+        ...
+
+    async def of_epoch(self, epoch_id: int) -> SignerSet:
+        """The signers of an earlier epoch. Raises `CredentialsError`."""
         ...

@@ -15,6 +15,8 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from nym_credentials.chain.records import SignedDeposit
+from nym_credentials.money import Coin
 from nym_credentials.purchase.states import PurchaseEvent, PurchaseState, next_state
 from zknym import (
     BlindedSignature,
@@ -51,8 +53,21 @@ class SignedPayment:
     """Of the account. Once the account's is higher, this transaction is included or never will be."""
     gas_limit: int
     fee: int
-    """In base units of the deposit's denomination."""
+    """In base units of `Purchase.denom`, the network's only coin for both."""
     chain_id: str
+
+    @classmethod
+    def of(cls, signed: SignedDeposit) -> SignedPayment:
+        """As it is stored."""
+        return cls(
+            signed.tx_bytes,
+            signed.tx_hash,
+            signed.account_number,
+            signed.sequence,
+            signed.gas_limit,
+            signed.fee.amount,
+            signed.chain_id,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +137,26 @@ class Purchase:
     def identity_key(self) -> bytes:
         """The Ed25519 public key that the deposit names: 32 bytes."""
         return Ed25519PrivateKey.from_private_bytes(self.identity_seed).public_key().public_bytes_raw()
+
+    @property
+    def cost(self) -> Coin:
+        """The price of the deposit."""
+        return Coin(self.denom, self.price)
+
+    def signed_deposit(self) -> SignedDeposit:
+        """The transaction as a payment source takes it. Raises `ValueError` before SIGNED."""
+        payment = self.payment
+        if payment is None:
+            raise ValueError(f"a purchase that is {self.state} has no transaction")
+        return SignedDeposit(
+            tx_bytes=payment.tx_bytes,
+            tx_hash=payment.tx_hash,
+            chain_id=payment.chain_id,
+            account_number=payment.account_number,
+            sequence=payment.sequence,
+            gas_limit=payment.gas_limit,
+            fee=Coin(self.denom, payment.fee),
+        )
 
     def signed(self, payment: SignedPayment) -> Purchase:
         """With its transaction."""
