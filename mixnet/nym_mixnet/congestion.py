@@ -8,7 +8,9 @@ what an ack takes beyond it is queueing and network; the window aims at a fixed 
 
 from __future__ import annotations
 
-TARGET_QUEUEING_SECONDS = 0.15
+# Every stream waits in this queue, a login beside a download four times: it must stay well below a round trip.
+TARGET_QUEUEING_SECONDS = 0.07
+DROWNED_SECONDS = 0.2  # a time-out that comes with so much queueing is congestion, not a lost packet
 MIN_WINDOW_PACKETS = 48.0
 MAX_WINDOW_PACKETS = 2048.0
 BASE_WINDOW_SECONDS = 20.0
@@ -52,13 +54,19 @@ class CongestionWindow:
         off_target = (TARGET_QUEUEING_SECONDS - self.queueing_seconds) / TARGET_QUEUEING_SECONDS
         if off_target < 0:
             self._slow_start = False
-        step = 1.0 if self._slow_start else max(off_target, -1.0) * 4 / self.window_packets
+        if self._slow_start:
+            step = 1.0
+        elif off_target > 0.5:
+            # Far from full, yet past slow start: lost packets, which stay in the window until they time out, fill it.
+            step = 0.1 * off_target
+        else:
+            step = max(off_target, -1.0) * 4 / self.window_packets
         self.window_packets = min(max(self.window_packets + step, MIN_WINDOW_PACKETS), MAX_WINDOW_PACKETS)
 
     def on_timeout(self, now: float) -> None:
         """A packet was not acknowledged in time; only silence or standing queues make that congestion."""
         silent = now - self._last_ack > SILENCE_SECONDS
-        drowned = self.queueing_seconds > TARGET_QUEUEING_SECONDS
+        drowned = self.queueing_seconds > DROWNED_SECONDS
         if (silent or drowned) and now - self._last_cut > 1.0:
             self._last_cut = now
             self._slow_start = False
