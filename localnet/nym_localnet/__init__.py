@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nym_localnet.localnet_io import Localnet, summary
     from nym_localnet.node_handle import NodeHandle
     from nym_localnet.options import DEFAULT_EXIT_POLICY, ExternalNode, LocalnetOptions, Mode
+    from nym_localnet.payment_options import PaymentOptions
     from nym_localnet.plan import NodeKind
     from nym_localnet.run_io import run_localnet
     from nym_localnet.tickets import TicketContext, TicketVerifier
@@ -36,6 +37,7 @@ _HOMES: Final = {
     "localnet_io": ("Localnet", "summary"),
     "node_handle": ("NodeHandle",),
     "options": ("DEFAULT_EXIT_POLICY", "ExternalNode", "LocalnetOptions", "Mode"),
+    "payment_options": ("PaymentOptions",),
     "plan": ("NodeKind",),
     "run_io": ("run_localnet",),
     "tickets": ("TicketContext", "TicketVerifier"),
@@ -57,6 +59,7 @@ __all__ = [
     "Mode",
     "NodeHandle",
     "NodeKind",
+    "PaymentOptions",
     "Refused",
     "StartFailed",
     "TicketContext",

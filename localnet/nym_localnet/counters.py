@@ -63,6 +63,18 @@ class GatewayCounters:
     """payloads that a broken connection had not taken yet"""
     acks_released: int = 0
     unknown_clients: int = 0
+    charged_bytes: int = 0
+    """taken from allowances for packets"""
+    tickets: int = 0
+    """tickets that were taken"""
+    tickets_refused: int = 0
+    granted_bytes: int = 0
+    """given for tickets"""
+    revoked_bytes: int = 0
+    """taken back because signers rejected tickets"""
+    tickets_verified: int = 0
+    """tickets that enough signers found good"""
+    tickets_rejected: int = 0
 
     def as_dict(self) -> dict[str, int]:
         """Name to count."""

@@ -73,15 +73,12 @@ def write_file(path: Path, text: str, *, mode: int = 0o644) -> None:
     beside.replace(path)
 
 
-def network_toml(nym_api_url: str, exit_addresses: tuple[str, ...]) -> str:
-    """A network file for nymgate."""
-    lines = [
-        "# A Nym network on this machine, while it runs.",
-        'name = "localnet"',
-        f"nym_api = [{json.dumps(nym_api_url)}]",
-    ]
-    lines += [f"# exit: {address}" for address in exit_addresses]
-    return "\n".join(lines) + "\n"
+def network_toml(nym_api_url: str, exit_addresses: tuple[str, ...], *, body: str | None = None) -> str:
+    """A network file for nymgate. `body`: the keys and tables of a network with a chain."""
+    own = f'name = "localnet"\nnym_api = [{json.dumps(nym_api_url)}]\n'
+    head = ["# A Nym network on this machine, while it runs."]
+    head += [f"# exit: {address}" for address in exit_addresses]
+    return "\n".join(head) + "\n" + (own if body is None else body)
 
 
 def network_env(nym_api_url: str) -> str:

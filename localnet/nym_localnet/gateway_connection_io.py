@@ -231,6 +231,7 @@ class GatewayConnection:
             return OutOfBandwidthResponse(cost, session.allowance.available)
         session.dirty = True
         gateway.counters.packets_from_clients += 1
+        gateway.counters.charged_bytes += cost
         gateway.mix.forward(packet.first_hop, packet.packet, packet.rotation, packet.packet_type)
         return SendResponse(session.allowance.available)
 
@@ -268,6 +269,8 @@ class GatewayConnection:
 
     async def _claim_free(self, session: ClientSession) -> Response:
         settings = self._gateway.settings
+        if session.identity in settings.unmetered:
+            return BandwidthResponse(session.allowance.available)
         if settings.enforce_tickets:
             raise Refused(rules.ONLY_TICKETS)
         session.allowance.claim_free(settings.free_allowance_bytes, self._gateway.clock())
@@ -281,8 +284,15 @@ class GatewayConnection:
             Credential.decode(credential)
         except MalformedGatewayMessage as error:
             raise Refused(rules.BAD_BINARY.format(error.detail)) from None
-        context = TicketContext(gateway.identity.public, gateway.clock(), gateway.store.spend_ticket)
-        granted = await gateway.verifier.verify(credential, context)
+        now = gateway.clock()
+        context = TicketContext(gateway.identity.public, now, gateway.store.spend_ticket, session.identity)
+        try:
+            granted = await gateway.verifier.verify(credential, context)
+        except Refused:
+            gateway.counters.tickets_refused += 1
+            raise
+        gateway.counters.tickets += 1
+        gateway.counters.granted_bytes += granted
         session.allowance.add_ticket(granted, gateway.clock())
         await gateway.save_allowance(session)
         return BandwidthResponse(session.allowance.available)

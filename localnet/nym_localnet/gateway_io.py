@@ -224,7 +224,19 @@ class Gateway:
         """Write a client's allowance to the store."""
         session.dirty = False
         allowance = session.allowance
-        await self.store.set_allowance(session.identity, allowance.available, allowance.expires_unix)
+        await self.store.set_allowance(session.identity, allowance.net, allowance.expires_unix)
+
+    async def revoke(self, identity: bytes, amount: int) -> None:
+        """Take back bytes from a client whose ticket the signers rejected; it may be absent."""
+        self.counters.revoked_bytes += amount
+        session = self._sessions.get(identity)
+        if session is not None:
+            session.allowance.revoke(amount)
+            await self.save_allowance(session)
+            return
+        record = await self.store.client(identity)
+        if record is not None:
+            await self.store.set_allowance(identity, record.available_bytes - amount, record.expires_unix)
 
     async def _save_allowances(self) -> None:
         while True:

@@ -102,28 +102,45 @@ class Allowance:
 
     available: int = 0
     expires_unix: int = 0
+    owed: int = 0
+    """taken back by the signers' verdict, and not subtracted yet: as upstream, that shows with the next packet"""
+
+    @property
+    def net(self) -> int:
+        """What is on record: available bytes without what is owed."""
+        return self.available - self.owed
 
     def expire(self, now_unix: float) -> None:
         """Set to nothing what is past its day."""
         if self.expires_unix < midnight(now_unix):
-            self.available = 0
+            self.available = self.owed = 0
 
     def charge(self, cost: int, now_unix: float) -> bool:
-        """Subtract the cost of a packet; False, and no change, when it is not covered."""
+        """Subtract the cost of a packet; False when it is not covered."""
         self.expire(now_unix)
-        if self.available < cost:
-            return False
-        self.available -= cost
-        return True
+        covered = self.available >= cost
+        if covered:
+            self.available -= cost
+        self._settle()
+        return covered
+
+    def revoke(self, amount: int) -> None:
+        """Take back bytes. The packet after that is still forwarded (docs/protocol/03 §9.1)."""
+        self.owed += amount
+
+    def _settle(self) -> None:
+        self.available, self.owed = self.net, 0
 
     def claim_free(self, amount: int, now_unix: float) -> None:
         """Add the free allowance, good until the coming midnight UTC."""
         self.expire(now_unix)
+        self._settle()
         self.available += amount
         self.expires_unix = midnight(now_unix)
 
     def add_ticket(self, amount: int, now_unix: float) -> None:
         """Add what a ticket grants."""
         self.expire(now_unix)
+        self._settle()
         self.available += amount
         self.expires_unix = midnight(now_unix) + TICKET_VALIDITY_DAYS * DAY_SECONDS

@@ -9,13 +9,14 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nym_localnet.addresses import PeerFilter
 from nym_localnet.counters import Faults, GatewayCounters, MixCounters
+from nym_localnet.desk_settings import DeskSettings
 from nym_localnet.errors import LocalnetError, StartFailed
 from nym_localnet.mix_io import MixNode, MixSettings
 from nym_localnet.plan import NodeKind, NodePlan, Ports, without_ports
@@ -23,6 +24,9 @@ from nym_localnet.sphinx_keys import KeyRing, identity_private
 from nym_localnet.tickets import TicketVerifier
 from nym_mixnet.keys import SigningKey
 from nym_mixnet.tasks_io import TaskSet
+
+if TYPE_CHECKING:
+    from nym_localnet.ecash.desk_io import TicketDesk
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +47,8 @@ class HostSettings:
     free_allowance_bytes: int = 0
     exit_policy: str = ""
     exit_allow_local_ips: bool = True
+    desks: Mapping[str, DeskSettings] = field(default_factory=dict)
+    """how gateways take tickets, by name; none in a network without e-cash"""
     listed_ips: tuple[str, ...] = ()
     """addresses of nodes outside this network that packets may be sent to"""
 
@@ -53,7 +59,8 @@ class HostSettings:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> HostSettings:
         """The reverse of `to_json`."""
-        return cls(**{**value, "listed_ips": tuple(value["listed_ips"])})
+        desks = {name: DeskSettings.from_json(each) for name, each in value["desks"].items()}
+        return cls(**{**value, "desks": desks, "listed_ips": tuple(value["listed_ips"])})
 
 
 class Host(Protocol):
@@ -168,6 +175,7 @@ class HostedGateway(HostedMix):
         self._verifier = verifier
         self._gateway_counters = GatewayCounters()
         self._gateway: Gateway | None = None
+        self._desk: TicketDesk | None = None
 
     async def start(self) -> Ports:
         # Here, not above: a worker that hosts mix nodes only need not load a web server.
@@ -176,6 +184,7 @@ class HostedGateway(HostedMix):
 
         settings = self._settings
         self._mix = self._new_mix()
+        self._desk = self._new_desk()
         path = Path(settings.data_dir) / self.plan.name / "gateway.sqlite"
         self._gateway = Gateway(
             SigningKey(identity_private(self.plan.seed)),
@@ -186,14 +195,36 @@ class HostedGateway(HostedMix):
                 free_allowance_bytes=settings.free_allowance_bytes,
                 unmetered=frozenset(bytes.fromhex(identity) for identity in self.plan.unmetered),
             ),
-            verifier=self._verifier,
+            verifier=self._verifier or self._desk,
             counters=self._gateway_counters,
         )
+        if self._desk is not None:
+            self._desk.on_revoked = self._gateway.revoke
         ports = await self._gateway.start(LOOPBACK, self._ports.mix, self._ports.websocket)
         self._ports = Ports(*ports)
+        if self._desk is not None:
+            await self._desk.start()
         return self._ports
 
+    def _new_desk(self) -> TicketDesk | None:
+        desk = self._settings.desks.get(self.plan.name)
+        if desk is None:
+            return None
+        from nym_localnet.ecash.desk_io import TicketDesk
+        from nym_localnet.ecash.desk_store_io import DeskStore
+
+        path = Path(self._settings.data_dir) / self.plan.name / "tickets.sqlite"
+        store = DeskStore(path, durable=self._settings.durable)
+        return TicketDesk(desk, store, counters=self._gateway_counters)
+
+    @property
+    def desk(self) -> TicketDesk | None:
+        """Where tickets are taken, in a network with e-cash."""
+        return self._desk
+
     async def close(self) -> None:
+        if self._desk is not None:
+            await self._desk.close()
         if self._gateway is not None:
             await self._gateway.close()
 

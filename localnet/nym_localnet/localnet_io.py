@@ -19,10 +19,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from nym_exit.errors import MalformedPolicy
 from nym_exit.exit_policy import ExitPolicy
+from nym_localnet.desk_settings import DeskSettings
 from nym_localnet.directory import Directory, PublishedNode
 from nym_localnet.epochs import EpochClock
 from nym_localnet.errors import BadOptions, LocalnetError, StartFailed, WorkerLost
@@ -52,6 +53,9 @@ from nym_mixnet.tasks_io import TaskSet
 from nym_mixnet.topology import RoutingNode, Topology, topology_to_network_json
 from nym_sphinx import b58encode, x25519_public
 
+if TYPE_CHECKING:
+    from nym_localnet.payments_io import Payments
+
 logger = logging.getLogger(__name__)
 
 ROTATION_LEAD_SECONDS: Final = 1.0
@@ -75,6 +79,8 @@ class Localnet:
         self._seed = b""
         self._hosts: list[Host] = []
         self._api: NymApi | None = None
+        self._payments: Payments | None = None
+        self._desks: dict[str, DeskSettings] = {}
         self._exit_addresses: dict[str, str] = {}
         self._tasks = TaskSet("localnet")
         self._rotating = asyncio.Lock()
@@ -112,7 +118,9 @@ class Localnet:
         plans = plan_network(options, self._seed, remembered)
         relays = tuple(plan for plan in plans if plan.kind is not NodeKind.EXIT)
         exits = tuple(plan for plan in plans if plan.kind is NodeKind.EXIT)
+        payment_ports = await self._start_payments(plans, remembered)
         ports = await self._start_hosts(relays, rotation_id)
+        ports |= {name: Ports(port) for name, port in payment_ports.items()}
         directory = self._make_directory(relays, ports, rotation_id)
         self._api = NymApi(directory)
         api_port = await self._start_api(remembered)
@@ -132,6 +140,9 @@ class Localnet:
                 await host.close()
             except Exception:  # the others have to end all the same
                 logger.exception("a part of the network did not end as it should")
+        if self._payments is not None:
+            await self._payments.close()
+            self._payments = None
         if self._api is not None:
             await self._api.close()
         if self.options.network_file is not None:
@@ -164,6 +175,13 @@ class Localnet:
         if self._api is None:
             raise LocalnetError("the network is not up")
         return self._api
+
+    @property
+    def payments(self) -> Payments:
+        """Chain, faucet and signers of a network with `pay`."""
+        if self._payments is None:
+            raise LocalnetError("this network has no chain: ask for pay=True, and start it")
+        return self._payments
 
     @property
     def topology(self) -> Topology:
@@ -214,10 +232,18 @@ class Localnet:
 
     def write_files(self) -> None:
         """Write what tells other programs about the network into its folder."""
-        toml = network_toml(self.nym_api_url, self.exit_addresses)
+        payments = self._payments
+        if payments is None:
+            toml = network_toml(self.nym_api_url, self.exit_addresses)
+            env = network_env(self.nym_api_url)
+        else:
+            toml = network_toml(
+                self.nym_api_url, self.exit_addresses, body=payments.network_toml(self.nym_api_url)
+            )
+            env = payments.network_env(self.nym_api_url)
         write_file(self.data_dir / NETWORK_JSON, self.network_json)
         write_file(self.data_dir / NETWORK_TOML, toml)
-        write_file(self.data_dir / NETWORK_ENV, network_env(self.nym_api_url))
+        write_file(self.data_dir / NETWORK_ENV, env)
         if self.options.network_file is not None:
             write_file(self.options.network_file, toml)
 
@@ -239,12 +265,33 @@ class Localnet:
             legacy_frames=options.legacy_frames,
             replay_protection=options.replay_protection,
             max_delay_seconds=options.max_delay_seconds,
-            enforce_tickets=options.enforce_tickets,
+            enforce_tickets=options.enforce_tickets or options.pay,
             free_allowance_bytes=options.free_allowance_bytes,
             exit_policy=options.exit_policy,
             exit_allow_local_ips=options.exit_allow_local_ips,
+            desks=self._desks,
             listed_ips=tuple(sorted({node.ip for node in options.external_nodes})),
         )
+
+    async def _start_payments(
+        self, plans: tuple[NodePlan, ...], remembered: Mapping[str, Ports]
+    ) -> dict[str, int]:
+        """Chain and signers come first: gateways are told where they are."""
+        if not self.options.pay:
+            return {}
+        from nym_localnet.payments_io import Payments  # money is loaded where it is used only
+
+        gateways = [plan.name for plan in plans if plan.kind is NodeKind.GATEWAY]
+        self._payments = Payments(
+            self.options.payment,
+            self._seed,
+            data_dir=self.data_dir,
+            durable=self._temporary is None,
+            gateways=gateways,
+        )
+        ports = await self._payments.start({name: ports.mix for name, ports in remembered.items()})
+        self._desks = {name: self._payments.desk_settings(name) for name in gateways}
+        return ports
 
     async def _start_hosts(self, relays: tuple[NodePlan, ...], rotation_id: int) -> dict[str, Ports]:
         settings = self._settings(rotation_id)
@@ -367,10 +414,24 @@ class Localnet:
 
 def summary(net: Localnet) -> dict[str, Any]:
     """What to connect to, as plain values."""
-    return {
+    facts: dict[str, Any] = {
         "nym_api": net.nym_api_url,
         "gateways": {b58encode(node.identity): node.gateway_urls()[0] for node in net.gateways},
         "exits": list(net.exit_addresses),
         "folder": str(net.data_dir),
         "network_json": str(net.data_dir / NETWORK_JSON),
     }
+    if net.options.pay:
+        payments = net.payments
+        facts |= {
+            "chain": payments.rpc_url,
+            "chain_id": payments.options.chain_id,
+            "faucet": payments.faucet_url,
+            "faucet_address": payments.address("faucet"),
+            "signers": [signer.url for signer in payments.signers],
+            "threshold": payments.options.threshold,
+            "price": str(payments.nyx.ecash.price),
+            "network_toml": str(net.data_dir / NETWORK_TOML),
+            "network_env": str(net.data_dir / NETWORK_ENV),
+        }
+    return facts

@@ -11,6 +11,7 @@ from typing import Final
 
 from nym_localnet.epochs import DEFAULT_EPOCH_SECONDS, DEFAULT_VALIDITY_EPOCHS
 from nym_localnet.errors import BadOptions
+from nym_localnet.payment_options import PaymentOptions
 
 LAYERS: Final = 3
 SEED_BYTES: Final = 32
@@ -101,6 +102,10 @@ class LocalnetOptions:
 
     enforce_tickets: bool = False
     """gateways refuse free allowances"""
+    pay: bool = False
+    """chain, faucet and signers come with the network, and its gateways take tickets and nothing else"""
+    payment: PaymentOptions = field(default_factory=PaymentOptions)
+    """the knobs of chain, signers and tickets; used with `pay`"""
     free_allowance_bytes: int = FREE_ALLOWANCE_BYTES
 
     exit_policy: str = DEFAULT_EXIT_POLICY

@@ -25,4 +25,12 @@ def describe(net: Localnet) -> list[str]:
     lines = [f"directory (nym-api)  {facts['nym_api']}"]
     lines += [f"gateway              {identity}  {url}" for identity, url in facts["gateways"].items()]
     lines += [f"exit                 {address}" for address in facts["exits"]]
+    if "chain" in facts:
+        lines += [
+            f"chain (JSON-RPC)     {facts['chain']}  ({facts['chain_id']}, a book costs {facts['price']})",
+            f'faucet               {facts["faucet"]}  POST {{"address": "n1…"}}',
+            *(f"signer               {url}" for url in facts["signers"]),
+            f"network file         {facts['network_toml']}",
+            f"upstream variables   {facts['network_env']}",
+        ]
     return [*lines, f"topology file        {facts['network_json']}"]

@@ -24,6 +24,8 @@ class TicketContext:
     now_unix: float
     spend: Callable[[bytes], Awaitable[bool]]
     """records a serial number at this gateway; False when it was there already"""
+    client: bytes = b""
+    """the identity of who pays"""
 
 
 class TicketVerifier(Protocol):

@@ -20,6 +20,7 @@ from nym_credentials.chain.messages import (
     BankSend,
     ExecuteContract,
 )
+from nym_credentials.chain.transactions import hash_of
 from nym_credentials.errors import AddressInvalid, MalformedChainData
 from nym_localnet.chain.contract import Call, Contract, Event
 from nym_localnet.chain.errors import (
@@ -44,7 +45,6 @@ from nym_localnet.chain.transactions import (
     Transaction,
     execute_response,
     message_data,
-    transaction_hash,
 )
 from nym_localnet.errors import LocalnetError
 
@@ -92,7 +92,7 @@ class TxResult:
     @property
     def hash(self) -> str:
         """Upper-case hex."""
-        return transaction_hash(self.raw)
+        return hash_of(self.raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +161,10 @@ class Chain:
         """Transactions in the mempool."""
         return len(self._mempool)
 
+    def waiting_of(self, address: str) -> int:
+        """Transactions of one account in the mempool."""
+        return sum(each.sender == address for each in self._mempool.values())
+
     def result(self, hash_: str) -> TxResult | None:
         """What became of a transaction; None when it is in no block."""
         return self._blocks.results.get(hash_)
@@ -173,7 +177,7 @@ class Chain:
 
     def submit(self, raw: bytes) -> Submission:
         """CheckTx, and into the mempool. Raises `AlreadyKnown` for bytes that are there or in a block."""
-        hash_ = transaction_hash(raw)
+        hash_ = hash_of(raw)
         if hash_ in self._mempool or hash_ in self._blocks.results:
             raise AlreadyKnown("tx already exists in cache")
         refusal, self.faults.refuse_broadcast = self.faults.refuse_broadcast, None
@@ -182,7 +186,7 @@ class Chain:
                 raise Rejected(*refusal)
             transaction = Transaction.decode(raw)
             ahead = [each for each in self._mempool.values() if each.sender == transaction.sender]
-            owed = sum(coin.amount for each in ahead for coin in each.fee if coin.denom == self.denom)
+            owed = sum(coin.amount for each in ahead for coin in each.signed.fee if coin.denom == self.denom)
             self._check(transaction, ahead=len(ahead), owed=owed)
             if len(self._mempool) >= MAX_MEMPOOL:
                 raise Rejected(20, "mempool is full")
@@ -227,7 +231,7 @@ class Chain:
         return made
 
     def _deliver(self, transaction: Transaction, index: int) -> TxResult:
-        height, wanted = self.height, transaction.gas_limit
+        height, wanted = self.height, transaction.signed.gas_limit
 
         def result(used: int, **outcome: Any) -> TxResult:
             return TxResult(transaction.raw, height, index, wanted, used, **outcome)
@@ -237,10 +241,10 @@ class Chain:
 
         try:
             self._check(transaction)
-            self.ledger.move(transaction.sender, self._collector, transaction.fee)
+            self.ledger.move(transaction.sender, self._collector, transaction.signed.fee)
         except Rejected as rejected:
             return refused(0, rejected)
-        self.ledger.signed_by(transaction.sender, transaction.public_key)
+        self.ledger.signed_by(transaction.sender, transaction.signed.public_key)
         needed = self.gas.used(transaction.messages)
         if wanted < needed:
             text = (
@@ -268,10 +272,10 @@ class Chain:
         return account
 
     def _check_sequence(self, transaction: Transaction, expected: int) -> None:
-        if transaction.sequence != expected:
+        if transaction.signed.sequence != expected:
             raise Rejected(
                 WRONG_SEQUENCE,
-                f"account sequence mismatch, expected {expected}, got {transaction.sequence}: "
+                f"account sequence mismatch, expected {expected}, got {transaction.signed.sequence}: "
                 "incorrect account sequence",
             )
 
@@ -279,11 +283,11 @@ class Chain:
         """Everything before the messages. `ahead`: transactions of the same account before it, `owed`: their fees."""
         account = self._account_of(transaction)
         self._check_fee(transaction, owed)
-        if transaction.timeout_height and transaction.timeout_height <= self.height:
-            raise Rejected(30, f"tx timeout height: {transaction.timeout_height}: tx timeout height")
+        if transaction.signed.timeout_height and transaction.signed.timeout_height <= self.height:
+            raise Rejected(30, f"tx timeout height: {transaction.signed.timeout_height}: tx timeout height")
         if any(message.sender != transaction.sender for message in transaction.messages):
             raise Rejected(15, "wrong number of signers; expected 2, got 1: no signatures supplied")
-        public_key = transaction.public_key or account.public_key or b""
+        public_key = transaction.signed.public_key or account.public_key or b""
         if (
             len(public_key) != PUBLIC_KEY_BYTES
             or address_of_public_key(public_key, self.prefix) != account.address
@@ -294,7 +298,7 @@ class Chain:
                 f"{account.address} with signer index: 0: invalid pubkey",
             )
         self._check_sequence(transaction, account.sequence + ahead)
-        if not transaction.is_signed(public_key, self.chain_id, account.number):
+        if not transaction.signed.is_signed_by(public_key, self.chain_id, account.number):
             raise Rejected(
                 UNAUTHORIZED,
                 f"signature verification failed; please verify account number ({account.number}), sequence "
@@ -303,12 +307,12 @@ class Chain:
             )
 
     def _check_fee(self, transaction: Transaction, owed: int) -> None:
-        offered = sum(coin.amount for coin in transaction.fee if coin.denom == self.denom)
-        required = minimum_fee(transaction.gas_limit)
-        if transaction.gas_limit == 0:
+        offered = sum(coin.amount for coin in transaction.signed.fee if coin.denom == self.denom)
+        required = minimum_fee(transaction.signed.gas_limit)
+        if transaction.signed.gas_limit == 0:
             raise Rejected(18, "must provide positive gas: invalid request")
         if offered < required:
-            shown = ",".join(map(str, transaction.fee))
+            shown = ",".join(map(str, transaction.signed.fee))
             text = f"insufficient fees; got: {shown} required: {required}{self.denom}: insufficient fee"
             raise Rejected(INSUFFICIENT_FEE, text)
         spendable = self.ledger.balance(transaction.sender, self.denom) - owed

@@ -69,10 +69,11 @@ class Ledger:
         """Replace an account."""
         self._accounts[account.address] = account
 
-    def signed_by(self, address: str, public_key: bytes) -> None:
+    def signed_by(self, address: str, public_key: bytes | None) -> None:
         """A transaction of that account is accepted: its sequence rises and its key is known."""
         account = self._accounts[address]
-        self._accounts[address] = replace(account, sequence=account.sequence + 1, public_key=public_key)
+        known = public_key or account.public_key
+        self._accounts[address] = replace(account, sequence=account.sequence + 1, public_key=known)
 
     def mint(self, address: str, coin: Coin) -> None:
         """Coins out of nothing, for genesis."""

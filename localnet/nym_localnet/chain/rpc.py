@@ -10,7 +10,6 @@ import binascii
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -56,13 +55,14 @@ DEFAULT_PER_PAGE: Final = 30
 PRICE_QUERIES: Final = ("get_default_deposit_amount", "get_required_deposit_amount")
 
 
-@dataclass(frozen=True, slots=True)
 class RpcError(Exception):
     """A JSON-RPC error, which travels with HTTP status 200."""
 
-    code: int
-    message: str
-    data: str
+    def __init__(self, code: int, message: str, data: str) -> None:
+        super().__init__(f"{message}: {data}")
+        self.code = code
+        self.message = message
+        self.data = data
 
 
 def internal(data: str) -> RpcError:
@@ -266,9 +266,9 @@ class Rpc:
         asked = load_contract_json(query.query)
         answer = contract.query(asked, QueryContext(self._chain.height, self._clock()))
         faults = self._chain.faults
-        if isinstance(contract, EcashContract) and faults.price_after_query is not None:
-            if any(name in asked for name in PRICE_QUERIES):
-                contract.price, faults.price_after_query = faults.price_after_query, None
+        price = faults.price_after_query
+        if price and isinstance(contract, EcashContract) and any(name in asked for name in PRICE_QUERIES):
+            contract.price, faults.price_after_query = price, None
         return SmartAnswer(dump_json(answer)).encode()
 
     def _simulate(self, data: bytes) -> bytes:
