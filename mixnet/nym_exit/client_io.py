@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+from nym_exit.chunking import REPLY_CHUNKING
 from nym_exit.codec import (
     ConnectionRefused,
     ExitPolicyAnswer,
@@ -40,12 +41,13 @@ from nym_exit.errors import (
     TooManyStreams,
     WireError,
 )
-from nym_exit.options import ExitOptions
+from nym_exit.options import ExitOptions, room_for_bank
 from nym_exit.ports import ClientPort
 from nym_exit.questions_io import Questions
 from nym_exit.requests_io import LanePort, Requests
 from nym_exit.stream import StreamCore
 from nym_exit.stream_io import MixStream
+from nym_exit.surb_policy import EARNED_BY_ANSWER
 from nym_exit.targets import format_target
 from nym_mixnet.errors import MixnetError
 from nym_mixnet.lanes import Lane
@@ -125,6 +127,8 @@ class ExitClient:
         self._tasks = TaskSet("exit client")
         self._table: ConnectionTable[_Connection, NetworkData] = ConnectionTable()
         self._lingering: dict[int, asyncio.TimerHandle] = {}
+        self._behind: set[int] = set()  # streams whose readers do not keep up
+        self._stream_options = room_for_bank(self.options)
         #: What the exit says about itself.
         self.questions = Questions(self._send_question, self.options.query_timeout_seconds)
         self._requests = Requests(client, recipient, self.options)
@@ -235,7 +239,7 @@ class ExitClient:
         if self._closed:
             raise StreamClosed("the exit client is closed")
         loop = asyncio.get_running_loop()
-        core = StreamCore(loop.time(), self.options.stream, half_close=self.half_close, opener=True)
+        core = StreamCore(loop.time(), self._stream_options, half_close=self.half_close, opener=True)
         stream = MixStream(
             connection_id,
             core,
@@ -244,6 +248,7 @@ class ExitClient:
             on_ended=self._stream_ended,
             on_drained=self._stream_drained,
             on_demand=self._demand,
+            on_backlog=self._backlog,
         )
         connection = _Connection(stream)
         self._table.insert(connection_id, connection)
@@ -349,6 +354,8 @@ class ExitClient:
                 connection.is_open = True
                 self.stats.opened += 1
                 connection.settle(None)
+        if self._behind and self._requests.bank is not None and message.connection_id not in self._behind:
+            self._requests.bank.allow(EARNED_BY_ANSWER * REPLY_CHUNKING.packets(len(message.data)))
         connection.stream.receive(message.seq, message.data, message.closed)
 
     def _refused(self, message: ConnectionRefused) -> None:
@@ -387,6 +394,15 @@ class ExitClient:
     def _demand(self, active: bool) -> None:
         if self._requests.bank is not None and self.options.anonymous:
             self._requests.bank.demand(active)
+
+    def _backlog(self, stream: MixStream, behind: bool) -> None:
+        if behind:
+            self._behind.add(stream.connection_id)
+        else:
+            self._behind.discard(stream.connection_id)
+        bank = self._requests.bank
+        if bank is not None and self.options.anonymous:
+            bank.throttle(bool(self._behind))
 
     def _stream_ended(self, stream: MixStream) -> None:
         connection_id = stream.connection_id

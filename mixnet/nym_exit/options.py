@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from nym_exit.chunking import PACKET_BYTES
 from nym_exit.stream_options import StreamOptions
 from nym_exit.surb_policy import SurbPolicy
 
@@ -32,3 +33,14 @@ class ExitOptions:
     max_streams: int = 4096
     probe: bool = True
     lane_linger_seconds: float = 60.0
+
+
+#: What may arrive beyond the bank after a reader has stopped: answers to requests for SURBs that were on their way.
+_SURBS_ON_THEIR_WAY = 1000
+
+
+def room_for_bank(options: ExitOptions) -> StreamOptions:
+    """Limits of a stream such that what the exit can send with the SURBs it has fits a stopped reader's buffer."""
+    stream = options.stream
+    needed = stream.demand_limit_bytes + (options.surbs.bank_target + _SURBS_ON_THEIR_WAY) * PACKET_BYTES
+    return replace(stream, receive_limit_bytes=max(stream.receive_limit_bytes, needed))

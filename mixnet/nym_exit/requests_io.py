@@ -26,6 +26,11 @@ class Requests:
         """Reply SURBs the exit is believed to hold."""
         return self.bank.stock() if self.bank is not None else 0
 
+    def stir(self) -> None:
+        """An answer will be wanted, though the reader of some other stream may be behind."""
+        if self.bank is not None:
+            self.bank.stir()
+
     async def connect(self, connection_id: int, remote: str) -> SendingPort:
         """Ask for a connection to ``remote`` (a text of :mod:`nym_exit.targets`)."""
         lane = Lane.connection(connection_id)
@@ -34,6 +39,7 @@ class Requests:
             return await self.client.send_plain(self._recipient, data, lane=lane)
         data = RequestMessage(Connect(connection_id, remote)).encode()
         surbs = self._options.surbs.for_connect(self.stock(), len(data))
+        self.stir()
         return await self.client.send_anonymous(self._recipient, data, surbs=surbs, lane=lane)
 
     def chunking(self, *, wants_data: bool) -> Chunking:
@@ -53,6 +59,7 @@ class Requests:
     async def ask(self, data: bytes) -> None:
         """Send a question. Always with reply SURBs: an exit has no other way to answer one."""
         surbs = self._options.surbs.for_query(self.stock())
+        self.stir()
         await self.client.send_anonymous(self._recipient, data, surbs=surbs, lane=Lane.GENERAL)
 
 
@@ -81,6 +88,8 @@ class LanePort:
 
     async def send(self, message: Outbound, chunking: Chunking) -> SendingPort:
         """See :class:`~nym_exit.ports.StreamPort`."""
+        if message.data and self._core.wants_data:
+            self._requests.stir()
         return await self._requests.send(self._connection_id, message, chunking)
 
     def link_ready(self) -> bool:

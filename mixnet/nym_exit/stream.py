@@ -147,6 +147,16 @@ class StreamCore:
             or self.waiting_bytes > self.options.demand_limit_bytes
         )
 
+    @property
+    def backlogged(self) -> bool:
+        """Whether the local reader is behind: it alone decides when more may come."""
+        return (
+            self._in.readable_bytes > self.options.demand_limit_bytes
+            and not self.remote_closed
+            and not self.local_closed
+            and not self.ended
+        )
+
     def write(self, data: bytes) -> None:
         """Take bytes for the peer. They leave in messages as :meth:`next_message` finds room.
 
@@ -342,6 +352,10 @@ class StreamCore:
         """Whether later messages wait behind a missing one."""
         return self._in.in_gap
 
+    def reader_is_back(self, now: float) -> None:
+        """The peer may speak again from now on."""
+        self._last_heard = self._silent_since = now
+
     def next_link_check(self, now: float) -> float | None:
         """When to see whether the link is up, for :meth:`link_was_down`; None while it does not matter."""
         if self.in_gap:
@@ -361,6 +375,8 @@ class StreamCore:
     def _idle_deadline(self) -> float | None:
         if self.local_closed or (self.remote_closed and not self.half_close):
             return None  # nothing more is awaited from the peer
+        if self.opener and self.backlogged:
+            return None  # it is we who keep the peer silent
         return self._last_heard + self.options.idle_limit_seconds
 
     @property

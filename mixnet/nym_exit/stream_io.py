@@ -38,6 +38,8 @@ class MixStream:
         on_ended: called once, when the id can be forgotten (messages may still be unacknowledged).
         on_drained: called once after that, when every message was acknowledged or given up.
         on_demand: called with True when the stream begins to wait for data, with False when it stops.
+        on_backlog: called with True when the reader falls behind, with False when it has caught up or the
+            stream needs nothing more.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class MixStream:
         on_ended: Callable[[MixStream], None] | None = None,
         on_drained: Callable[[MixStream], None] | None = None,
         on_demand: Callable[[bool], None] | None = None,
+        on_backlog: Callable[[MixStream, bool], None] | None = None,
     ) -> None:
         self.connection_id = connection_id
         self._core = core
@@ -58,11 +61,13 @@ class MixStream:
         self._on_ended = on_ended
         self._on_drained = on_drained
         self._on_demand = on_demand
+        self._on_backlog = on_backlog
         self._consumer: StreamConsumer | None = None
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._in_flight = 0
         self._wanted = False
+        self._backlogged = False
         self._reading = True
         self._writing_paused = False
         self._delivering = False
@@ -103,7 +108,9 @@ class MixStream:
             self._update()
 
     def pause_reading(self) -> None:
-        """Deliver nothing for now. The other side cannot be told: what comes is kept, up to the limit."""
+        """Deliver nothing for now. The other side cannot be told: what comes is kept, up to the limit, and an
+        exit gets next to no reply SURBs for more.
+        """
         self._reading = False
 
     def resume_reading(self) -> None:
@@ -228,6 +235,12 @@ class MixStream:
             self._wanted = not self._wanted
             if self._on_demand is not None:
                 self._on_demand(self._wanted)
+        if core.backlogged is not self._backlogged:
+            self._backlogged = not self._backlogged
+            if not self._backlogged:
+                core.reader_is_back(self._loop.time())
+            if self._on_backlog is not None:
+                self._on_backlog(self, self._backlogged)
         self._set_timer()
         if core.ended:
             self._finish()

@@ -16,6 +16,9 @@ from nym_exit.chunking import anonymous_chunking
 
 #: SURBs an exit of the reference keeps for asking for more; what it can answer with is the rest.
 EXIT_RESERVE_SURBS = 10
+#: While the reader of another stream is behind, a packet of an answer earns one SURB for the next, one that the
+#: exit spends on the stream that is behind, and one to speed up.
+EARNED_BY_ANSWER = 3
 
 
 @dataclass(frozen=True, slots=True)

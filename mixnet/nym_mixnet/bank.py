@@ -2,17 +2,31 @@
 
 An anonymous download is limited by the SURBs the exit holds. A shaped client sends a packet in every slot anyhow,
 so filling empty slots with SURBs turns idle cover into download capacity and changes nothing an observer can see.
-An unshaped client has no empty slots: there SURBs are supplied only while somebody waits for data. Pure.
+An unshaped client has no empty slots: there SURBs are supplied only while somebody waits for data.
+
+The exit cannot be told to wait, only be left without SURBs, and it spends what it has on whatever it has to send. So
+while some stream has more waiting than its reader takes, the bank is *throttled*: a trickle keeps the exit from giving
+up (it drops what it has queued after a minute without any, docs/protocol/04 §4.5), a faster one comes after messages of
+other streams, whose answers share it with the stream that is behind, and answers earn the next ones. Pure.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from nym_sphinx import Recipient
 
 SUPPLY_BATCH_SURBS = 24  # 7 packets, 98 % full: small, so that a new request never waits behind a big one
 MAX_GRANT_SURBS = 500  # what we honour of one recipient's requests at a time (docs/protocol/04 §1)
+# One packet of SURBs every 15 s. The exit asks again every 10 to 15 s, each time with a SURB of its reserve: one of the
+# three replaces it, one may get lost, the rest becomes a packet of data.
+TRICKLE_SURBS = 3
+TRICKLE_SECONDS = 15.0
+# After a message of a stream whose reader keeps up: a tenth of the time since then. That is 60 SURBs/s for half a
+# second, about 200 until the slow trickle is reached, and an answer that takes 10 s waits for one second at most.
+STIRRED_TRICKLE_SECONDS = 0.05
+STIRRED_TRICKLE_FRACTION = 0.1
 
 
 @dataclass(slots=True)
@@ -23,6 +37,33 @@ class SurbBank:
     target: int = 0
     demand: int = 0  # open streams that wait for data
     owed: int = 0  # asked for by the recipient and not yet sent
+    throttled: bool = False
+    allowance: int = 0  # what may be supplied while throttled
+    trickle_at: float = -math.inf
+    stirred_at: float = -math.inf  # last message of a stream that keeps up
+
+    def throttle(self, active: bool) -> None:
+        """Supply a trickle and what :meth:`allow` says, or everything again."""
+        if active is not self.throttled:
+            self.throttled = active
+            self.allowance = 0
+
+    def stir(self, now: float) -> None:
+        """An answer that somebody reads may be needed soon."""
+        self.stirred_at = now
+        self.trickle_at = min(self.trickle_at, now)
+
+    def allow(self, surbs: int) -> None:
+        """So many more while throttled."""
+        if self.throttled:
+            self.allowance = min(self.allowance + surbs, MAX_GRANT_SURBS)
+
+    def tick(self, now: float) -> None:
+        """Let the trickle flow."""
+        if self.throttled and now >= self.trickle_at:
+            pause = max(STIRRED_TRICKLE_SECONDS, (now - self.stirred_at) * STIRRED_TRICKLE_FRACTION)
+            self.trickle_at = now + min(pause, TRICKLE_SECONDS)
+            self.allow(TRICKLE_SURBS)
 
     def grant(self, amount: int) -> int:
         """Note a request of the recipient; returns what will be honoured of it."""
@@ -58,15 +99,33 @@ class SurbBanks:
         return any(bank.target > 0 or bank.owed for bank in self._banks.values())
 
     @property
+    def demanded(self) -> bool:
+        """Whether any stream waits for data."""
+        return any(bank.demand > 0 for bank in self._banks.values())
+
+    @property
     def owed(self) -> int:
         """SURBs recipients asked for and that are not made yet."""
         return sum(bank.owed for bank in self._banks.values())
 
+    def tick(self, now: float) -> None:
+        """Let the trickle of throttled banks flow."""
+        for bank in self._banks.values():
+            bank.tick(now)
+
+    def next_tick(self) -> float | None:
+        """When to call :meth:`tick` and look again; None when nobody is owed a trickle."""
+        times = [bank.trickle_at for bank in self._banks.values() if bank.throttled and bank.owed]
+        return min(times, default=None)
+
     def next_urgent(self) -> Supply | None:
         """SURBs somebody asked for; takes them off the debt."""
         for bank in self._banks.values():
-            if bank.owed:
-                count = min(bank.owed, SUPPLY_BATCH_SURBS)
+            count = min(bank.owed, SUPPLY_BATCH_SURBS)
+            if bank.throttled:
+                count = min(count, bank.allowance)
+                bank.allowance -= count
+            if count:
                 bank.owed -= count
                 return Supply(bank.recipient, count, urgent=True)
         return None
@@ -77,7 +136,7 @@ class SurbBanks:
         best_level = 1.0
         for recipient, level in stock.items():
             bank = self._banks[recipient]
-            if bank.target <= 0 or not (shaped or bank.demand):
+            if bank.target <= 0 or bank.throttled or not (shaped or bank.demand):
                 continue
             ratio = level / bank.target
             if ratio < best_level:

@@ -45,6 +45,8 @@ FLUSH_INTERVAL_SECONDS = 2.0
 LINK_FULL_SECONDS = 0.25  # a send that took so long found the link full
 DRAIN_SECONDS = 5.0
 TIMER_GRAIN_SECONDS = 0.001
+SLOTS_ENOUGH_TO_READ_IN = 20.0  # a second; with fewer, what comes unasked would wait noticeably
+ROUNDS_TO_READ = 3  # of the event loop: socket, websocket, frames
 
 
 class SurbBankHandle:
@@ -67,6 +69,21 @@ class SurbBankHandle:
         """Count one more (or one less) stream that waits for data: unshaped clients supply only then."""
         self._bank.demand = max(0, self._bank.demand + (1 if active else -1))
         self._client.wake()
+
+    def throttle(self, active: bool) -> None:
+        """While a reader is behind: supply only a trickle, and what :meth:`stir` and :meth:`allow` ask for."""
+        self._bank.throttle(active)
+        self._client.wake()
+
+    def stir(self) -> None:
+        """A message went out on a stream whose reader keeps up: its answer will need SURBs."""
+        self._bank.stir(asyncio.get_running_loop().time())
+        self._client.wake()
+
+    def allow(self, surbs: int) -> None:
+        """An answer came for such a stream: so many more for the next."""
+        self._bank.allow(surbs)
+        self.stir()
 
 
 class MixnetClient:
@@ -99,6 +116,7 @@ class MixnetClient:
         self._lost_callbacks: dict[int, Callable[[], None]] = {}
         self._tasks = TaskSet("mixnet client")
         self._topology_failures = 0
+        self._reads_in_slots = profile.costs().packets_per_second >= SLOTS_ENOUGH_TO_READ_IN
         self.on_message: Callable[[ReceivedMessage], None] = _nobody_listens
 
     # ---- life --------------------------------------------------------------------------------------------------
@@ -174,6 +192,7 @@ class MixnetClient:
     async def pause(self) -> None:
         """Go to sleep: no packets, no cover, no cost; the gateway link stays up and receiving goes on."""
         self.core.pause()
+        self._require_link().resume_reading()
 
     async def resume(self) -> None:
         """Wake up again."""
@@ -299,9 +318,17 @@ class MixnetClient:
             if core.supply_wanted():
                 self._supply_wanted.set()
             if packets:
+                link.resume_reading()
                 await self._send(link, packets, loop)
                 # Yield even when the socket took everything: an unshaped client would starve its readers.
                 await asyncio.sleep(0)
+                if self._reads_in_slots and core.quiet:
+                    # Being woken costs an idle client more than what it is woken for: read in the next slot.
+                    for _ in range(ROUNDS_TO_READ):
+                        await asyncio.sleep(0)
+                    link.hold_reading()
+            else:
+                link.resume_reading()
 
     async def _send(
         self, link: GatewayLink, packets: list[MixPacket], loop: asyncio.AbstractEventLoop
@@ -330,9 +357,16 @@ class MixnetClient:
 
     async def _supply(self) -> None:
         """Make SURBs for recipients that asked for them and for banks below their target."""
+        loop = asyncio.get_running_loop()
+        banks = self.core.banks
         while True:
+            again = banks.next_tick()
+            timer = loop.call_at(again, self._supply_wanted.set) if again is not None else None
             await self._supply_wanted.wait()
+            if timer is not None:
+                timer.cancel()
             self._supply_wanted.clear()
+            banks.tick(loop.time())
             while (supply := self.core.next_supply()) is not None:
                 try:
                     await self._ensure_tag(supply.recipient)

@@ -75,6 +75,9 @@ class FakeBank:
         self._client = client
         self.target = 0
         self.wanting = 0
+        self.throttled = False
+        self.allowed = 0
+        self.stirred = 0
 
     def set_target(self, surbs: int) -> None:
         self.target = surbs
@@ -85,6 +88,16 @@ class FakeBank:
     def demand(self, active: bool) -> None:
         self.wanting += 1 if active else -1
         assert self.wanting >= 0
+
+    def throttle(self, active: bool) -> None:
+        self.throttled = active
+
+    def stir(self) -> None:
+        self.stirred += 1
+
+    def allow(self, surbs: int) -> None:
+        if self.throttled:
+            self.allowed += surbs
 
 
 class FakeClient:

@@ -30,7 +30,7 @@ from nym_exit.errors import (
     TooManyStreams,
 )
 from nym_exit.facade_io import AsyncStream
-from nym_exit.options import ExitOptions
+from nym_exit.options import ExitOptions, room_for_bank
 from nym_exit.stream_options import StreamOptions
 from nym_exit.surb_policy import SurbPolicy
 from nym_mixnet.errors import LinkDown
@@ -446,6 +446,79 @@ async def test_a_long_outage_of_our_own_link_is_not_taken_for_a_stalled_exit():
         net.client.link_state = LinkState.READY
         await asyncio.sleep(60)
         assert pipe.stream.error is None
+
+
+class Held(Source):
+    """Sends its data and no end."""
+
+    def connected(self, stream):
+        Target.connected(self, stream)
+        stream.write(self.data)
+
+
+SMALL = ExitOptions(
+    probe=False,
+    surbs=SurbPolicy(bank_target=0),
+    stream=StreamOptions(demand_limit_bytes=10_000, receive_limit_bytes=10_000),
+)
+
+
+@virtual
+async def test_a_reader_that_is_behind_throttles_the_bank_until_it_has_caught_up():
+    async with Net(options=SMALL) as net:
+        target = net.target(Held(bytes(900_000)))
+        pipe = AsyncStream(await net.open())
+        bank = net.client.banks[EXIT]
+        assert not bank.throttled
+        await asyncio.sleep(30)  # read ahead: 256 KiB, then the stream waits for a reader
+        assert pipe.stream.core.backlogged
+        assert bank.throttled
+        allowed = bank.allowed
+        stirred = bank.stirred
+        net.target(Ticker())
+        other = AsyncStream(await net.open())
+        assert bank.stirred == stirred + 1
+        await other.read()
+        assert bank.allowed > allowed
+        other.abort()
+        await asyncio.sleep(1)
+        assert bank.throttled
+        target.stream.write_eof()
+        assert await read_all(pipe) == bytes(900_000)
+        assert not bank.throttled
+
+
+@virtual
+@pytest.mark.parametrize("end", ["abort", "close"])
+async def test_a_reader_that_leaves_does_not_throttle_the_bank_for_ever(end):
+    async with Net(options=SMALL) as net:
+        net.target(Held(bytes(900_000)))
+        pipe = AsyncStream(await net.open())
+        await asyncio.sleep(30)
+        assert net.client.banks[EXIT].throttled
+        getattr(pipe.stream, end)()
+        assert not net.client.banks[EXIT].throttled
+
+
+@virtual
+async def test_a_stopped_reader_is_no_reason_to_think_the_exit_gone():
+    async with Net(options=ExitOptions(stream=SMALL.stream, surbs=SMALL.surbs)) as net:
+        net.target(Held(bytes(900_000)))
+        pipe = AsyncStream(await net.open())
+        await asyncio.sleep(30)
+        assert net.exits.half_close
+        assert pipe.stream.core.backlogged
+        net.exit.stalled = True  # without SURBs it could not say anything
+        await asyncio.sleep(3600)
+        assert pipe.stream.error is None
+        with pytest.raises(ExitStalled):
+            await read_all(pipe)
+
+
+def test_what_the_exit_can_send_ahead_fits_the_buffer_of_a_stopped_reader():
+    assert room_for_bank(ExitOptions()).receive_limit_bytes == 16 << 20
+    big = room_for_bank(ExitOptions(surbs=SurbPolicy(bank_target=10_000)))
+    assert big.receive_limit_bytes > big.demand_limit_bytes + 10_000 * 1580
 
 
 @virtual

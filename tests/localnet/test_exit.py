@@ -30,6 +30,7 @@ from nym_exit.exit_policy import ExitPolicy
 from nym_exit.facade_io import AsyncStream
 from nym_exit.options import ExitOptions
 from nym_exit.stream_options import StreamOptions
+from nym_exit.surb_policy import SurbPolicy
 from nym_localnet import Localnet, LocalnetOptions
 from nym_localnet.counters import Faults
 from nym_localnet.requester_io import IN_FLIGHT_PACKETS, Requester
@@ -52,6 +53,7 @@ from tests.localnet.users import (
 )
 
 OPEN = "ExitPolicy accept *:*"
+PAUSE_SECONDS = 3.0
 
 
 def pattern(size: int) -> bytes:
@@ -229,6 +231,39 @@ async def test_a_restarted_exit_keeps_its_address() -> None:
 
 
 # Messages said by hand
+
+
+SMALL_BUFFERS = ExitOptions(
+    surbs=SurbPolicy(bank_target=100),
+    stream=StreamOptions(receive_limit_bytes=64 << 10, demand_limit_bytes=64 << 10),  # for the rest: the bank
+)
+
+
+async def test_a_reader_that_pauses_holds_the_download_back() -> None:
+    content = pattern(4_000_000)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(3)
+        writer.write(content)
+        await writer.drain()
+
+    async with (
+        world(SMALL_BUFFERS) as (_, user),
+        target(serve) as port,
+        target(echo) as other,
+        AsyncStream(await user.open(LOOPBACK, port)) as stream,
+    ):
+        await stream.write(b"GET")
+        first = await stream.read()
+        await asyncio.sleep(PAUSE_SECONDS)
+        core = stream.stream.core
+        assert core.error is None
+        assert core.backlogged
+        # others are served meanwhile, from what they stir and earn
+        assert await fetch(user, other, pattern(20_000)) == pattern(20_000)
+        assert core.backlogged
+        assert core.bytes_received < 2_000_000
+        assert first + await read_all(stream) == content
 
 
 @asynccontextmanager
