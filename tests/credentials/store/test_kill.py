@@ -1,0 +1,119 @@
+"""Kill −9 at every point of the store, then start again: no ticket twice, no book lost (docs/protocol/10 §9)."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nym_credentials.store.records import POINTS, BookState, Settlement
+from nym_credentials.store.store_io import TicketStore
+from tests.credentials.books import EXPIRATION, TYPE, book_file
+from tests.credentials.store.test_purchases import purchase_on_its_way
+from zknym import ImportableTicketBook
+
+PROGRAM = Path(__file__).with_name("dying_process.py")
+
+
+def die(path, book_path, action, point, settlement=Settlement.ACCEPTED):
+    """Runs the process; it has to die by the signal, at that point."""
+    command = [sys.executable, str(PROGRAM), str(path), str(book_path), action, point, settlement]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert result.returncode == -signal.SIGKILL, result.stderr
+
+
+@pytest.fixture
+def book_path(tmp_path):
+    path = tmp_path / "book"
+    path.write_bytes(book_file())
+    return path
+
+
+def points(action):
+    found = [point for point in POINTS if point.startswith(f"{action}:")]
+    assert found
+    return found
+
+
+def test_every_point_is_here():
+    assert {point.partition(":")[0] for point in POINTS} == {"take", "settle", "finish", "import", "export"}
+
+
+@pytest.mark.parametrize("point", points("take"))
+async def test_while_taking(path, book_path, point):
+    async with await TicketStore.open(path) as store:
+        await store.import_book(book_file(), EXPIRATION)
+        await store.settle(await store.take(TYPE, EXPIRATION), Settlement.ACCEPTED)
+    die(path, book_path, "take", point)
+    async with await TicketStore.open(path) as store:
+        lost = 0 if point == "take:begun" else 1
+        totals = await store.totals()
+        assert (store.left_behind, totals.given_up, totals.accepted, totals.in_use) == (lost, lost, 1, 0)
+        assert totals.by_settlement.get(Settlement.CRASHED, 0) == lost
+        assert (await store.take(TYPE, EXPIRATION)).index == 1 + lost
+        assert not (book_path.parent / "sent").exists(), "it died before anybody had the ticket"
+
+
+@pytest.mark.parametrize("settlement", [s for s in Settlement if s is not Settlement.CRASHED])
+@pytest.mark.parametrize("point", [*points("settle"), "idle"])
+async def test_while_settling(path, book_path, point, settlement):
+    async with await TicketStore.open(path) as store:
+        await store.import_book(book_file(), EXPIRATION)
+    die(path, book_path, "settle", point, settlement)
+    assert (book_path.parent / "sent").read_text() == "0"
+    async with await TicketStore.open(path) as store:
+        totals = await store.totals()
+        recorded = Settlement.CRASHED if point == "settle:begun" else settlement
+        assert totals.by_settlement == {recorded: 1}
+        assert store.left_behind == int(point == "settle:begun")
+        index = (await store.take(TYPE, EXPIRATION)).index
+        assert index == (0 if recorded is Settlement.UNSENT else 1)
+
+
+@pytest.mark.parametrize("point", points("finish"))
+async def test_while_finishing_a_purchase(path, book_path, point):
+    before, _, _ = purchase_on_its_way()
+    async with await TicketStore.open(path) as store:
+        await store.import_book(book_file(), EXPIRATION)  # brings the public data
+        before = await store.purchases.add_purchase(before)
+    # Another book than the imported one.
+    _, _, book = purchase_on_its_way()
+    book_path.write_bytes(replace(ImportableTicketBook.decode(book_file()), book=book).encode())
+    die(path, book_path, "finish", point)
+    async with await TicketStore.open(path) as store:
+        unfinished = await store.purchases.unfinished_purchases()
+        if point == "finish:begun":
+            assert unfinished == [before]
+            assert len(await store.books()) == 1
+            await store.purchases.finish_purchase(before.issued(), book)
+        assert await store.purchases.unfinished_purchases() == []
+        assert [info.state for info in await store.books()] == [BookState.ACTIVE] * 2
+        assert await store.remaining(TYPE, EXPIRATION) == 100
+
+
+@pytest.mark.parametrize("point", points("import"))
+async def test_while_importing(path, book_path, point):
+    die(path, book_path, "import", point)
+    async with await TicketStore.open(path) as store:
+        assert len(await store.books()) == int(point != "import:begun")
+        if point == "import:begun":
+            await store.import_book(book_file(), EXPIRATION)
+        assert await store.remaining(TYPE, EXPIRATION) == 50
+
+
+@pytest.mark.parametrize("point", [*points("export"), "idle"])
+async def test_while_exporting(path, book_path, point):
+    async with await TicketStore.open(path) as store:
+        await store.import_book(book_file(), EXPIRATION)
+    die(path, book_path, "export", point)
+    exported = (book_path.parent / "exported").exists()
+    async with await TicketStore.open(path) as store:
+        [info] = await store.books()
+        assert info.state is (BookState.ACTIVE if point == "export:begun" else BookState.EXPORTED)
+        assert exported is (point == "idle"), "no file exists while the book can still be spent here"
+        if point == "export:committed":  # the file was never written: the operator takes the book back
+            assert (await store.import_book(book_file(), EXPIRATION, reclaim=True)).remaining == 50
