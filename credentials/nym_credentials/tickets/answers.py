@@ -82,6 +82,10 @@ UNKNOWN_ANSWER: Final = Answer("", Cause.UNKNOWN, Settlement.UNKNOWN, advice=_AN
 """For any other text: the ticket counts as spent."""
 
 
+NO_REASON: Final = Answer("", Cause.UNKNOWN, Settlement.REFUSED, resend=True)
+"""For a refusal whose text was not handed on, or a ticket that never left: the same bytes can do no harm."""
+
+
 def answer_for(text: str) -> Answer:
     """The row for a gateway's error message; `UNKNOWN_ANSWER` if there is none."""
     for answer in ANSWERS:

@@ -17,7 +17,7 @@ from typing import Final
 from nym_credentials.errors import TicketUnavailable
 from nym_credentials.store.records import Settlement, TakenTicket
 from nym_credentials.store.store_io import TicketStore
-from nym_credentials.tickets.answers import UNKNOWN_ANSWER, answer_for
+from nym_credentials.tickets.answers import NO_REASON, answer_for
 from nym_credentials.tickets.rules import (
     RESEND_SECONDS,
     ClockWatch,
@@ -185,11 +185,11 @@ class StoredTickets:
     ) -> None:
         """For `StoredTicket.settle`."""
         settlement = OUTCOMES.get(outcome, Settlement.UNKNOWN)
-        answer = answer_for(reason) if reason else UNKNOWN_ANSWER
-        if settlement is not Settlement.ACCEPTED:
+        answer = answer_for(reason) if reason else NO_REASON
+        if settlement not in (Settlement.ACCEPTED, Settlement.UNSENT):
             self.last_refusal = answer.advice
             _LOG.warning("ticket %d of book %d: %s. %s", *self._what(ticket, settlement), answer.advice)
-        if settlement is Settlement.REFUSED and (answer.resend or not reason):
+        if settlement is Settlement.REFUSED and answer.resend:
             previous = self._held.get(ticket.gateway)
             self._held[ticket.gateway] = ticket
             if previous is not None and previous is not ticket:
