@@ -24,6 +24,8 @@ contains a phrase, a key, a ticket or any other secret.
     │   ├── ContractRefused                     a contract answered with an error
     │   ├── PriceChanged              retry     the contract asks for another amount now; nothing was spent
     │   ├── OutOfGas                  retry     the gas limit was too low
+    │   ├── FeeTooHigh                          an absurd fee: the node may be lying about gas; nothing was signed
+    │   ├── SubmissionUnclear         retry     the transaction may be on its way: ask for its outcome
     │   ├── DepositIdsUnclear                   included, but the ids of the deposits cannot be told: look them up
     │   └── TransactionRefused                  CheckTx refused the bytes: nothing was spent
     │       ├── SequenceMismatch      retry     another transaction of this account came first

@@ -20,6 +20,7 @@ import aiohttp
 from nym_credentials.chain.records import NodeStatus
 from nym_credentials.chain.rpc import (
     ALREADY_IN_CACHE,
+    INTERNAL_ERROR,
     AbciAnswer,
     AbciQueryCall,
     BroadcastAnswer,
@@ -358,7 +359,10 @@ class JsonRpcTransport:
 
 
 def _says_not_found(error: ChainError) -> bool:
-    return isinstance(error, RpcRefused) and "not found" in f"{error.message} {error.data}".lower()
+    """Whether a node says that it knows no such transaction; that it knows no such *method* is another code."""
+    return (
+        isinstance(error, RpcRefused) and error.code == INTERNAL_ERROR and "not found" in error.data.lower()
+    )
 
 
 def _joined(failures: Sequence[ChainError]) -> str:
