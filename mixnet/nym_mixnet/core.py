@@ -306,6 +306,11 @@ class ClientCore:
         return len(self._lanes) + len(self._idle)
 
     @property
+    def quiet(self) -> bool:
+        """Nothing but cover is under way and nobody waits for anything."""
+        return not (self._pending or self._lanes or self._idle or self.banks.owed or self.banks.demanded)
+
+    @property
     def window_packets(self) -> float:
         return self._window.window_packets
 

@@ -161,6 +161,16 @@ class GatewayLink:
         except (aiohttp.ClientError, OSError) as error:
             raise LinkDown("the connection to the gateway broke") from error
 
+    def hold_reading(self) -> None:
+        """Leave what the gateway sends in the system's buffer until `resume_reading`, which must not be long."""
+        if self._socket is not None and self.ready:
+            self._socket.hold_reading()
+
+    def resume_reading(self) -> None:
+        """Read again what the gateway sends."""
+        if self._socket is not None and not self._socket.broken:
+            self._socket.resume_reading()
+
     async def close(self) -> None:
         """End the session in good order and make `run` return."""
         self._stop.set()

@@ -28,12 +28,21 @@ class GatewaySocket(aiohttp.ClientWebSocketResponse):
         """Nothing can be written any more."""
         return self.closed or self._transport.is_closing()
 
+    def hold_reading(self) -> None:
+        """Leave what comes in the system's buffer until `resume_reading`."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        self._transport.resume_reading()
+
     def abort(self) -> None:
         """Drop the connection: a plain close would wait for a peer that does not read."""
         self._transport.abort()
 
     async def say_goodbye(self) -> None:
         """Close in good order, in bounded time, whatever the other side does."""
+        self.resume_reading()
         try:
             await self.close()
         except _CONNECTION_ERRORS:
