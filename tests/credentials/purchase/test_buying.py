@@ -40,13 +40,16 @@ async def test_books_of_a_batch_are_strangers(world):
     assert [p.payment.sequence for p in bought] == [0, 1, 2]
 
 
-async def test_all_signers_are_asked_and_none_waited_for(world):
-    world.spoil("silent", only=2)
-    # Even a signer that never answers is left behind; its status is given up on by time.
-    options = world.buyer()._options
-    world.signers[1].faults = {"leaves"}
-    await world.buyer(options=options).buy(ENTRY)
+async def test_a_signer_that_never_answers_is_not_waited_for(world):
+    """All are asked at once, and two answers are enough."""
+
+    def at(point):
+        if point is Point.REQUESTING:
+            world.spoil("silent", only=2)
+
+    await world.buyer(at).buy(ENTRY)
     world.check_books(1)
+    assert world.signers[1].answered == {}
 
 
 async def test_quote_and_question(world):

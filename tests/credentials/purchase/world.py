@@ -10,7 +10,7 @@ from typing import Any
 
 from nym_credentials.purchase.buyer_io import Buyer, BuyerOptions, Payer
 from nym_credentials.purchase.steps import AtPoint, nowhere
-from nym_credentials.signers.client_io import SignerHttpOptions
+from nym_credentials.signers.client_io import SignerHttp, SignerHttpOptions
 from tests.credentials.purchase.file_store import FileStore
 from tests.credentials.purchase.mini_chain import ACCOUNT, CONTRACT, MiniChain, MiniDirectory, MiniSource
 from tests.credentials.signers.mini_signers import Network, running_signers, serve
@@ -73,6 +73,14 @@ class PurchaseWorld:
         for signer in self.signers:
             signer.faults.clear()
 
+    async def ask_behind_its_back(self, *indices: int) -> None:
+        """Those signers answer the pending request; the buyer never hears of it."""
+        (purchase,) = await self.store.unfinished_purchases()
+        async with SignerHttp() as http:
+            for signer in self.network.signer_set().signers:
+                if signer.index in indices:
+                    await http.blind_sign(signer, purchase.sign_request())
+
     def check_books(self, count: int, deposits: int | None = None) -> None:
         """So many valid books and deposits, and nothing paid beyond them."""
         books = self.store.books()
@@ -83,7 +91,7 @@ class PurchaseWorld:
 
 
 def epoch_master(network: Network, epoch_id: int):
-    return next(s for s in (network.signer_set(epoch_id),)).master_key()
+    return network.signer_set(epoch_id).master_key()
 
 
 @asynccontextmanager
