@@ -89,7 +89,7 @@ class Refusal:
         """What it means for the request that was refused."""
         if self.status in _UNREADABLE:
             return Verdict.FATAL
-        if self.status in _ABSENT:
+        if self.status in _ABSENT or self.status < _BAD_REQUEST:
             return Verdict.OTHERS
         if self.status != _BAD_REQUEST:
             return Verdict.LATER
