@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import URL, Connection, event, inspect, make_url, text
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
@@ -47,6 +48,7 @@ class Database:
 
     def __init__(self, url: URL, name: str) -> None:
         self._name = name
+        self._closed = False
         self._engine = create_async_engine(
             url,
             hide_parameters=True,  # error texts must not hold what is stored
@@ -62,6 +64,8 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """All or nothing, on disk when it ends. Raises `StoreInUse`, `StoreUnusable`; `IntegrityError` as it is."""
+        if self._closed:
+            raise StoreUnusable(f"The ticket store {self._name} is closed.")
         with self._mapped():
             async with self._engine.begin() as connection:
                 yield connection
@@ -72,6 +76,8 @@ class Database:
             yield
         except IntegrityError:
             raise
+        except PoolTimeout as error:
+            raise StoreInUse(f"The ticket store {self._name} has too much to do.", "Try again.") from error
         except OperationalError as error:
             if "locked" in str(error.orig) or "busy" in str(error.orig):
                 raise StoreInUse(
@@ -120,6 +126,7 @@ class Database:
 
     async def close(self) -> None:
         """Lets the file go."""
+        self._closed = True
         await self._engine.dispose()
 
 

@@ -143,7 +143,7 @@ class TakenTicket:
     coin_signatures: CoinSignatureSet = field(repr=False)
     date_signatures: DateSignatureSet = field(repr=False)
     gateway: bytes | None = field(default=None, repr=False)
-    """Identity of the gateway it is meant for, 32 bytes."""
+    """The account it is meant for: identity of the gateway, 32 bytes, perhaps followed by the client's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from nym_credentials.store.records import (
     TakenTicket,
     TicketTotals,
 )
-from nym_credentials.store.tables_io import SecretRow
+from nym_credentials.store.tables_io import GatewayRow, SecretRow
 from nym_credentials.store.witness_io import StoreFiles
 from zknym import TicketType
 
@@ -108,8 +108,9 @@ class TicketStore:
     ) -> TakenTicket:
         """A ticket that nobody else gets, durably, from the book that expires first. Settle it exactly once.
 
-        `today`: the UTC day. `gateway`: identity of the gateway it is meant for, 32 bytes. A cancelled call puts
-        its ticket back. Raises `OutOfTickets`, `PublicDataMissing`, `StoreError`.
+        `today`: the UTC day. `gateway`: the account it is meant for: identity of the gateway, 32 bytes, perhaps
+        followed by the client's. A cancelled call puts its ticket back. Raises `OutOfTickets`, `PublicDataMissing`,
+        `StoreError`.
         """
         task = self._core.tasks.start(self._take(ticket_type, today, gateway))
         try:
@@ -207,6 +208,13 @@ class TicketStore:
         by_hash = gateway_hash(self._core, identity)
         assert by_hash is not None
         await self._core.run(lambda connection: note_allowance(connection, self._core, by_hash, allowance))
+
+    async def forget_gateway(self, identity: bytes) -> None:
+        """The account there is gone: another client identity starts from nothing."""
+        by_hash = gateway_hash(self._core, identity)
+        await self._core.run(
+            lambda connection: connection.execute(delete(GatewayRow).where(GatewayRow.gateway == by_hash))
+        )
 
     # ---- books -------------------------------------------------------------------------------------------
 

@@ -94,8 +94,9 @@ class StoredTicket:
 class StoredTickets:
     """Hands out the tickets of one type.
 
-    `clock`: Unix time. `check_payment`: verify every payment before it is handed out; costs as much time again and
-    catches a store that is damaged. `unavailable`: turns our errors into what the client expects.
+    `clock`: Unix time. `client_identity`: allowances are those of a client at a gateway; give it where clients with
+    several identities pay from one store. `check_payment`: verify every payment before it is handed out; costs as
+    much time again and catches a store that is damaged. `unavailable`: turns our errors into what the client expects.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class StoredTickets:
         ticket_type: TicketType = TicketType.MIXNET_ENTRY,
         clock: Callable[[], float] = time.time,
         watch: ClockWatch | None = None,
+        client_identity: bytes = b"",
         check_payment: bool = False,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         unavailable: Callable[[TicketUnavailable], Exception] = lambda error: error,
@@ -112,6 +114,7 @@ class StoredTickets:
         self._store = store
         self._type = ticket_type
         self._clock = clock
+        self._client = client_identity
         self._check_payment = check_payment
         self._sleep = sleep
         self._unavailable = unavailable
@@ -141,7 +144,7 @@ class StoredTickets:
             await self._sleep_over_midnight()
             now = self._clock()
             self.watch.check(now)
-            check_gateway(await self._store.gateway(gateway), now)
+            check_gateway(await self._store.gateway(gateway + self._client), now)
             ticket = await self._make(gateway, utc_day(now))
             if not until_day_is_certain(self._clock()) and utc_day(self._clock()) == ticket.day:
                 return ticket
@@ -153,7 +156,7 @@ class StoredTickets:
             await self._sleep(wait)
 
     async def _make(self, gateway: bytes, today: date) -> StoredTicket:
-        taken = await self._store.take(self._type, today, gateway=gateway)
+        taken = await self._store.take(self._type, today, gateway=gateway + self._client)
         try:
             made_unix = self._clock()
             credential = await asyncio.to_thread(self._pay, taken, gateway, today, made_unix)
@@ -207,7 +210,7 @@ class StoredTickets:
 
     async def stated(self, gateway_identity: bytes, remaining: int) -> None:
         """The gateway stated the allowance, in bytes: remembered, so that no ticket is fed to a negative one."""
-        await self._store.note_allowance(gateway_identity, remaining)
+        await self._store.note_allowance(gateway_identity + self._client, remaining)
 
     async def close(self) -> None:
         """Gives up tickets that wait to be sent again. The store stays open."""

@@ -10,6 +10,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
 
 from nym_credentials.errors import StoreInUse, StoreKeyWrong, StoreOfAnotherNetwork, StoreUnusable
 from nym_credentials.store import database_io
@@ -184,3 +186,35 @@ async def test_closing_twice(path):
     store = await TicketStore.open(path)
     await store.close()
     await store.close()
+
+
+async def test_a_closed_store_does_nothing(path):
+    store = await TicketStore.open(path)
+    await store.close()
+    with pytest.raises(StoreUnusable, match="closed"):
+        await store.books()
+
+
+async def test_a_busy_database_is_a_clear_error(path, monkeypatch):
+    monkeypatch.setattr(database_io, "_BUSY_SECONDS", 0.05)
+    async with await TicketStore.open(path) as store:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreInUse, match="busy") as caught:
+                await store.books()
+            assert caught.value.retryable
+            other.execute("ROLLBACK")
+        assert await store.books() == []
+
+
+async def test_a_lost_table_is_a_clear_error(path):
+    async with await TicketStore.open(path) as store:
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("DROP TABLE secrets")
+        with pytest.raises(StoreUnusable, match="no such table"):
+            await store.secret("phrase")
+
+
+@pytest.mark.parametrize("table", list(Table.metadata.sorted_tables), ids=str)
+def test_the_tables_can_be_kept_in_postgresql(table):
+    assert str(CreateTable(table).compile(dialect=postgresql.dialect()))

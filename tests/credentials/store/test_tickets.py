@@ -16,6 +16,7 @@ from nym_credentials.store.records import (
     SUSPECT_AFTER,
     TICKET_TRANSITIONS,
     BookState,
+    GatewayAccount,
     Settlement,
     TicketState,
 )
@@ -220,6 +221,8 @@ async def test_gateways_are_remembered(store):
     await store.note_allowance(GATEWAY, -5)
     assert (await store.gateway(GATEWAY)).allowance == -5
     assert (await store.gateway(OTHER_GATEWAY)).allowance is None
+    await store.forget_gateway(GATEWAY)
+    assert await store.gateway(GATEWAY) == GatewayAccount()
 
 
 @settings(max_examples=30)

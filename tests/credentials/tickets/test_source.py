@@ -244,6 +244,17 @@ async def test_no_ticket_is_fed_to_a_debt(tickets, store):
     await tickets.prepare(GATEWAY)
 
 
+async def test_clients_of_several_identities_have_accounts_of_their_own(store, clock):
+    one, two = (StoredTickets(store, clock=clock, client_identity=bytes([number]) * 32) for number in (1, 2))
+    await one.stated(GATEWAY, -1)
+    with pytest.raises(GatewayInDebt):
+        await one.prepare(GATEWAY)
+    ticket = await two.prepare(GATEWAY)
+    SpendingCredential.decode(ticket.credential).check_at_gateway(GATEWAY, clock.now, TODAY)
+    await ticket.settle("unknown", None)
+    assert (await store.gateway(GATEWAY + bytes([2]) * 32)).refusals == 1
+
+
 async def test_errors_in_the_clients_words(store, clock):
     await store.give_up_book(1)
     with pytest.raises(OutOfTickets):
