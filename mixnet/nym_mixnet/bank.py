@@ -18,6 +18,9 @@ from dataclasses import dataclass, field
 from nym_sphinx import Recipient
 
 SUPPLY_BATCH_SURBS = 24  # 7 packets, 98 % full: small, so that a new request never waits behind a big one
+FIRST_LEVEL_SURBS = (
+    120  # enough for a page; a download that takes them faster than they come raises the level
+)
 MAX_GRANT_SURBS = 500  # what we honour of one recipient's requests at a time (docs/protocol/04 §1)
 # One packet of SURBs every 15 s. The exit asks again every 10 to 15 s, each time with a SURB of its reserve: one of the
 # three replaces it, one may get lost, the rest becomes a packet of data.
@@ -37,6 +40,8 @@ class SurbBank:
     target: int = 0
     demand: int = 0  # open streams that wait for data
     owed: int = 0  # asked for by the recipient and not yet sent
+    level: int = FIRST_LEVEL_SURBS  # how full it is kept where every packet is paid for
+    reached: bool = False
     throttled: bool = False
     allowance: int = 0  # what may be supplied while throttled
     trickle_at: float = -math.inf
@@ -64,6 +69,28 @@ class SurbBank:
             pause = max(STIRRED_TRICKLE_SECONDS, (now - self.stirred_at) * STIRRED_TRICKLE_FRACTION)
             self.trickle_at = now + min(pause, TRICKLE_SECONDS)
             self.allow(TRICKLE_SURBS)
+
+    def wait(self, active: bool) -> None:
+        """One more stream waits for data, or one less."""
+        self.demand = max(0, self.demand + (1 if active else -1))
+        if not self.demand:
+            self.level, self.reached = FIRST_LEVEL_SURBS, False
+
+    def wanted_level(self, stock: int, *, shaped: bool) -> int:
+        """How many SURBs the recipient should hold now, knowing that it holds `stock`.
+
+        Shaped, the whole target: the slots are there anyhow. Unshaped, a level that doubles each time half of it is
+        gone: what a short answer leaves unused was paid for in vain.
+        """
+        if shaped:
+            return self.target
+        if not self.demand:
+            return 0
+        if stock >= self.level:
+            self.reached = True
+        elif self.reached and stock < self.level / 2:
+            self.level, self.reached = self.level * 2, False
+        return min(self.level, self.target)
 
     def grant(self, amount: int) -> int:
         """Note a request of the recipient; returns what will be honoured of it."""
@@ -134,11 +161,12 @@ class SurbBanks:
         """SURBs to fill an empty slot with: for the bank that is emptiest relative to its target."""
         best: SurbBank | None = None
         best_level = 1.0
-        for recipient, level in stock.items():
+        for recipient, held in stock.items():
             bank = self._banks[recipient]
-            if bank.target <= 0 or bank.throttled or not (shaped or bank.demand):
+            wanted = bank.wanted_level(held, shaped=shaped)
+            if wanted <= 0 or bank.throttled:
                 continue
-            ratio = level / bank.target
+            ratio = held / wanted
             if ratio < best_level:
                 best, best_level = bank, ratio
         if best is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nym_mixnet.bank import MAX_GRANT_SURBS, SUPPLY_BATCH_SURBS, TRICKLE_SURBS, SurbBanks
+from nym_mixnet.bank import FIRST_LEVEL_SURBS, MAX_GRANT_SURBS, SUPPLY_BATCH_SURBS, TRICKLE_SURBS, SurbBanks
 from tests.mixnet.simnet import make_recipient
 
 ONE = make_recipient(1)
@@ -28,6 +28,31 @@ def test_without_a_schedule_only_waiting_streams_are_worth_paid_packets():
     assert banks.next_idle({ONE: 0}, shaped=False) is None
     bank.demand = 1
     assert banks.next_idle({ONE: 0}, shaped=False) is not None
+
+
+def test_without_a_schedule_the_level_follows_use():
+    banks = SurbBanks()
+    bank = banks.get(ONE)
+    bank.target = 1000
+    bank.wait(True)
+
+    def fill(stock):
+        while banks.next_idle({ONE: stock}, shaped=False) is not None:
+            stock += SUPPLY_BATCH_SURBS
+        return stock
+
+    first = fill(0)
+    assert first == FIRST_LEVEL_SURBS
+    assert fill(first // 2) < first + SUPPLY_BATCH_SURBS, "slow use: filled up again, no more"
+    levels = [fill(FIRST_LEVEL_SURBS // 2 - 1)]
+    while levels[-1] < 1000:
+        levels.append(fill(levels[-1] // 2 - SUPPLY_BATCH_SURBS))
+        assert levels[-1] > levels[-2], "fast use raises the level"
+    assert fill(0) < 1000 + SUPPLY_BATCH_SURBS
+    bank.wait(False)
+    assert fill(0) == 0
+    bank.wait(True)
+    assert fill(0) == first, "the next stream starts small again"
 
 
 def test_requests_are_honoured_up_to_a_limit_in_small_batches():
