@@ -26,7 +26,6 @@ from nym_mixnet.gateway_wire import (
     AuthenticateResponse,
     BandwidthResponse,
     ClaimFreeBandwidth,
-    Credential,
     EcashCredential,
     EncryptedRequest,
     ErrorResponse,
@@ -281,9 +280,10 @@ class GatewayConnection:
         gateway = self._gateway
         try:
             credential = open_credential(request, session.key)
-            Credential.decode(credential)
         except MalformedGatewayMessage as error:
             raise Refused(rules.BAD_BINARY.format(error.detail)) from None
+        if not rules.has_credential_length(credential):
+            raise Refused(rules.BAD_BINARY.format(rules.BAD_SEALED))
         now = gateway.clock()
         context = TicketContext(gateway.identity.public, now, gateway.store.spend_ticket, session.identity)
         try:

@@ -21,6 +21,9 @@ FREE_ALLOWANCE_BYTES: Final = 64 * 1024**3
 """docs/protocol/03 §9.3"""
 TICKET_VALIDITY_DAYS: Final = 6
 DAY_SECONDS: Final = 24 * 3600
+CREDENTIAL_HEAD_BYTES: Final = 4
+CREDENTIAL_TAIL_BYTES: Final = 72 + 4 + 8
+"""pay-info, Julian day, epoch"""
 
 NOT_REGISTERED: Final = "the client is not registered"
 WRONG_KEY: Final = "failed to verify provided address ciphertext"
@@ -38,6 +41,7 @@ SPHINX_WITHOUT_AUTHENTICATION: Final = (
 )
 INITIAL_TIMEOUT: Final = "timed out while waiting for initial data"
 BAD_BINARY: Final = "Provided binary request was malformed - {}"
+BAD_SEALED: Final = "the received encrypted data was malformed"
 BAD_TEXT: Final = "Provided text request was malformed - {}"
 ILLEGAL: Final = "The received request is not valid in the current context: {}"
 ILLEGAL_TYPE: Final = "received illegal message of type {} in an authenticated client"
@@ -89,6 +93,12 @@ def check_record(
     if last_auth_unix is not None and request.timestamp <= last_auth_unix:
         raise Refused(REPLAYED_TIMESTAMP)
     return key
+
+
+def has_credential_length(data: bytes) -> bool:
+    """Whether the length of an opened credential fits that of its payment (docs/protocol/03 §9.4)."""
+    size = int.from_bytes(data[:CREDENTIAL_HEAD_BYTES], "big")
+    return len(data) == CREDENTIAL_HEAD_BYTES + size + CREDENTIAL_TAIL_BYTES
 
 
 def midnight(now_unix: float) -> int:

@@ -60,9 +60,9 @@ DESCRIPTION: Final = "the exit of a test network"
 MAX_CONNECTIONS: Final = 4096
 MAX_HELD_BYTES: Final = 64 * 1024 * 1024
 """messages kept while the exit is told to stall"""
-IN_FLIGHT_PACKETS: Final = 400
-"""packets of one connection that may be under way; what is beyond counts as waiting for slots or reply
-SURBs
+LANE_PACKETS: Final = 200
+"""packets of one connection that may wait for slots or reply SURBs before its target is read no further: as
+many as a replier asks SURBs for (docs/protocol/04 §4.3), or a client without a bank would be served by fifties
 """
 OWN_LANES: Final = (Lane.connection(0), Lane.GENERAL, Lane.SURB_REQUEST, Lane.RETRANSMISSION)
 LANE_LINGER_SECONDS: Final = 60.0
@@ -104,7 +104,7 @@ class Requester:
         self.faults = faults or Faults()
         self.counters = counters or ExitCounters()
         self._allow_local_ips = allow_local_ips
-        self._stream_options = stream_options or StreamOptions()
+        self._stream_options = stream_options or StreamOptions(lane_gate_packets=LANE_PACKETS)
         self._tasks = TaskSet("exit")
         self._table: ConnectionTable[_Connection, Send] = ConnectionTable()
         self._connecting: set[int] = set()
@@ -335,13 +335,10 @@ class _LanePort:
         return self._path.chunking
 
     def queued_packets(self) -> int:
-        client, lane = self._owner.client, self._lane
-        return max(client.lane_queued(lane), client.lane_unacked(lane) - IN_FLIGHT_PACKETS)
+        return self._owner.client.lane_queued(self._lane)
 
     async def wait_queued(self, at_most: int) -> None:
-        await self._owner.client.wait_lane(
-            self._lane, queued_below=at_most + 1, unacked_below=IN_FLIGHT_PACKETS + at_most + 1
-        )
+        await self._owner.client.wait_lane(self._lane, queued_below=at_most + 1)
 
     async def send(self, message: Outbound, chunking: Chunking) -> Sending:
         content = NetworkData(self._connection_id, message.seq, message.data, message.closed)
