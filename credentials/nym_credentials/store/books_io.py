@@ -123,20 +123,27 @@ class StoredBooks:
         return int(known.id)
 
     async def export_file(
-        self, book_id: int, *, form: BookForm = BookForm.FULL, base58: bool = False
+        self, book_id: int, *, form: BookForm = BookForm.FULL, base58: bool = False, again: bool = False
     ) -> bytes:
         """A file with the book; before it is returned, the book is given up here for good.
 
-        The file says how many tickets are gone; tickets that were taken and put back count as gone. Raises
-        `BookRefused`: no such book, tickets in use, nothing left.
+        The file says how many tickets are gone; tickets that were taken and put back count as gone. `again` repeats
+        the file of a book that was exported before, for when that was lost. Raises `BookRefused`: no such book,
+        tickets in use, nothing left.
         """
         info = await self.get(book_id)
         public = await self._public.for_book(info.epoch_id, info.expiration)
+        allowed = (*_LIVE, BookState.EXPORTED) if again else _LIVE
 
         async def work(connection: AsyncConnection) -> tuple[bytes, int, int]:
             now = await _info(connection, book_id)
-            if now.state not in _LIVE or now.next >= now.end:
-                raise BookRefused(f"Book {book_id} has no tickets to export: it is {now.state}.")
+            if now.state not in allowed or now.next >= now.end:
+                raise BookRefused(
+                    f"Book {book_id} has no tickets to export: it is {now.state}.",
+                    "If the file of before got lost, ask for it again."
+                    if now.state is BookState.EXPORTED
+                    else "",
+                )
             if now.taken:
                 raise BookRefused(f"A ticket of book {book_id} is in use.", "Try again in a moment.")
             if now.end != TICKETS_PER_BOOK:

@@ -53,6 +53,8 @@ async def open_core(
         founded = not facts
         if founded:
             facts = await _found(connection, files, opening)
+            opening.at("open:begun")
+    opening.at("open:committed")
     store_id = facts[_STORE_ID].decode()
     data_key = await _data_key(files, facts, opening.key)
     await _check_network(database, facts, opening.network)

@@ -183,6 +183,8 @@ class GatewayAccount:
 
 
 POINTS: Final = (
+    "open:begun",
+    "open:committed",
     "take:begun",
     "take:committed",
     "take:witnessed",

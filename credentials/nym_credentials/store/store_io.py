@@ -38,7 +38,7 @@ from nym_credentials.store.records import (
 )
 from nym_credentials.store.tables_io import GatewayRow, SecretRow
 from nym_credentials.store.witness_io import StoreFiles
-from zknym import TicketType
+from zknym import TICKETS_PER_BOOK, TicketType
 
 
 class TicketStore:
@@ -76,7 +76,7 @@ class TicketStore:
             alone = await asyncio.to_thread(files.lock)
             opening = Opening(key, network, restored, clock, at)
             core, left_behind = await open_core(files, database, opening, alone=alone)
-            files.share()
+            await asyncio.to_thread(files.share)
         except BaseException:
             await database.close()
             files.unlock()
@@ -226,15 +226,24 @@ class TicketStore:
         """Tickets that can be taken on that UTC day."""
         return sum(book.usable(today) for book in await self.books() if book.ticket_type is ticket_type)
 
-    async def import_book(self, data: bytes, today: date, **how: Any) -> BookInfo:
-        """See `StoredBooks.import_file`."""
-        return await self._books.import_file(data, today, **how)
+    async def import_book(
+        self,
+        data: bytes,
+        today: date,
+        *,
+        form: BookForm | None = None,
+        used: int | None = None,
+        end: int = TICKETS_PER_BOOK,
+        reclaim: bool = False,
+    ) -> BookInfo:
+        """Takes a book from a file; see `StoredBooks.import_file`."""
+        return await self._books.import_file(data, today, form=form, used=used, end=end, reclaim=reclaim)
 
     async def export_book(
-        self, book_id: int, *, form: BookForm = BookForm.FULL, base58: bool = False
+        self, book_id: int, *, form: BookForm = BookForm.FULL, base58: bool = False, again: bool = False
     ) -> bytes:
         """See `StoredBooks.export_file`: the book is given up here before the file is returned."""
-        return await self._books.export_file(book_id, form=form, base58=base58)
+        return await self._books.export_file(book_id, form=form, base58=base58, again=again)
 
     async def give_up_book(self, book_id: int) -> BookInfo:
         """Nothing is taken from the book any more."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 from nym_credentials.errors import ClockSkewed, GatewayInDebt, GatewayPaused
@@ -23,6 +24,9 @@ MAX_SKEW_SECONDS: Final = PAY_INFO_TOLERANCE_SECONDS - 10.0
 
 SKEW_MEMORY_SECONDS: Final = 3_600.0
 """How long a comparison of clocks is believed: clocks are set right, and machines wake from sleep."""
+
+DOUBT_SECONDS: Final = 600.0
+"""How long to wait for a comparison after a gateway refused a ticket for its time, before another one is risked."""
 
 RESEND_SECONDS: Final = 20.0
 """How old a payment may be to be sent again: younger than the gateways' tolerance by the way there."""
@@ -50,6 +54,16 @@ class ClockWatch:
     skew_seconds: float | None = None
     """Ours minus theirs at the last comparison; None before the first one. For metrics."""
     _compared_unix: float = 0.0
+    _doubted_unix: float | None = None
+
+    def date_header(self, value: str, sent_unix: float, received_unix: float) -> None:
+        """The `Date` header of an answer to a request sent and received at our times. Rubbish is passed over."""
+        try:
+            stated = parsedate_to_datetime(value)
+        except ValueError:
+            return
+        if stated.tzinfo is not None:
+            self.compared(stated.timestamp(), sent_unix, received_unix)
 
     def compared(self, server_unix: float, sent_unix: float, received_unix: float) -> None:
         """A server stated its time, in whole seconds, between our `sent_unix` and `received_unix`."""
@@ -58,9 +72,19 @@ class ClockWatch:
         # The true difference lies in between: the smallest that fits is the one that can be proven.
         self.skew_seconds = max(earliest, 0.0) if latest >= 0 else latest
         self._compared_unix = received_unix
+        self._doubted_unix = None
+
+    def doubted(self, now_unix: float) -> None:
+        """A gateway refused a ticket for its time: who is wrong will show at the next comparison."""
+        self._doubted_unix = now_unix
 
     def check(self, now_unix: float) -> None:
         """Raises `ClockSkewed` if gateways would refuse a payment of now."""
+        if self._doubted_unix is not None and abs(now_unix - self._doubted_unix) < DOUBT_SECONDS:
+            raise ClockSkewed(
+                "A gateway refused a ticket because of its time, and no other clock was asked since.",
+                "Check the clock of this machine (NTP); if it is right, use another gateway.",
+            )
         skew = self.skew_seconds
         if skew is None or abs(now_unix - self._compared_unix) > SKEW_MEMORY_SECONDS:
             return

@@ -17,7 +17,7 @@ from typing import Final
 from nym_credentials.errors import TicketUnavailable
 from nym_credentials.store.records import Settlement, TakenTicket
 from nym_credentials.store.store_io import TicketStore
-from nym_credentials.tickets.answers import NO_REASON, answer_for
+from nym_credentials.tickets.answers import NO_REASON, Cause, answer_for
 from nym_credentials.tickets.rules import (
     RESEND_SECONDS,
     ClockWatch,
@@ -192,6 +192,8 @@ class StoredTickets:
         if settlement not in (Settlement.ACCEPTED, Settlement.UNSENT):
             self.last_refusal = answer.advice
             _LOG.warning("ticket %d of book %d: %s. %s", *self._what(ticket, settlement), answer.advice)
+        if answer.cause is Cause.CLOCK:
+            self.watch.doubted(self._clock())
         if settlement is Settlement.REFUSED and answer.resend:
             previous = self._held.get(ticket.gateway)
             self._held[ticket.gateway] = ticket

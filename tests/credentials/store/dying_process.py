@@ -18,7 +18,7 @@ async def main(path: str, book_path: str, action: str, point: str) -> None:
         if name == point and armed:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    armed = False
+    armed = action == "open"
     data = Path(book_path).read_bytes()
     book = ImportableTicketBook.decode(data).book
     today = book.expiration
@@ -34,6 +34,14 @@ async def main(path: str, book_path: str, action: str, point: str) -> None:
         armed = True
         exported = await store.export_book(1)
         Path(book_path).with_name("exported").write_bytes(exported)
+    elif action == "share":
+        for _ in range(10):
+            taken = await store.take(TicketType.MIXNET_ENTRY, today)
+            print(taken.index, flush=True)
+            if point != "idle":
+                await store.settle(taken, Settlement.ACCEPTED)
+        if point != "idle":
+            return await store.close()
     else:
         armed = action == "take"
         taken = await store.take(TicketType.MIXNET_ENTRY, today, gateway=bytes(32))

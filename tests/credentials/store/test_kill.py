@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -40,7 +41,24 @@ def points(action):
 
 
 def test_every_point_is_here():
-    assert {point.partition(":")[0] for point in POINTS} == {"take", "settle", "finish", "import", "export"}
+    assert {point.partition(":")[0] for point in POINTS} == {
+        "open",
+        "take",
+        "settle",
+        "finish",
+        "import",
+        "export",
+    }
+
+
+@pytest.mark.parametrize("point", points("open"))
+async def test_while_making_a_store(path, book_path, point):
+    die(path, book_path, "open", point)
+    for _ in range(2):
+        async with await TicketStore.open(path) as store:
+            await store.put_secret("phrase", b"only this")
+    async with await TicketStore.open(path) as store:
+        assert await store.secret("phrase") == b"only this"
 
 
 @pytest.mark.parametrize("point", points("take"))
@@ -115,5 +133,34 @@ async def test_while_exporting(path, book_path, point):
         [info] = await store.books()
         assert info.state is (BookState.ACTIVE if point == "export:begun" else BookState.EXPORTED)
         assert exported is (point == "idle"), "no file exists while the book can still be spent here"
-        if point == "export:committed":  # the file was never written: the operator takes the book back
+        if (
+            point == "export:committed"
+        ):  # the file was never written: the operator asks again, or takes it back
+            assert await store.export_book(1, again=True) == book_file()
             assert (await store.import_book(book_file(), EXPIRATION, reclaim=True)).remaining == 50
+
+
+async def test_several_processes_at_once(path, book_path):
+    """Three processes take from one book; one of them dies. Every index leaves once."""
+    async with await TicketStore.open(path) as store:
+        await store.import_book(book_file(), EXPIRATION)
+        command = [sys.executable, str(PROGRAM), str(path), str(book_path), "share"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        async with asyncio.TaskGroup() as group:
+            outputs = [
+                group.create_task(_output(await asyncio.create_subprocess_exec(*command, last, **pipes)))
+                for last in ("idle", "-", "-")
+            ]
+        taken = [int(index) for task in outputs for index in task.result().split()]
+        mine = [(await store.take(TYPE, EXPIRATION)).index for _ in range(5)]
+        assert sorted(taken + mine) == list(range(35))
+        totals = await store.totals()
+        assert (totals.accepted, totals.in_use) == (20, 15), "those of the dead one wait for the last to go"
+    async with await TicketStore.open(path) as store:
+        assert store.left_behind == 15
+
+
+async def _output(process):
+    stdout, stderr = await process.communicate()
+    assert process.returncode in (0, -signal.SIGKILL), stderr
+    return stdout.decode()

@@ -12,6 +12,7 @@ from nym_credentials.errors import ClockSkewed, GatewayInDebt, GatewayPaused, Ne
 from nym_credentials.store.records import GatewayAccount
 from nym_credentials.tickets.rules import (
     DEBT_MEMORY_SECONDS,
+    DOUBT_SECONDS,
     MAX_SKEW_SECONDS,
     MIDNIGHT_MARGIN_SECONDS,
     SECONDS_PER_DAY,
@@ -77,6 +78,27 @@ def test_a_slightly_wrong_clock_is_fine():
     for skew in (-MAX_SKEW_SECONDS, MAX_SKEW_SECONDS):
         watch.compared(MIDNIGHT, MIDNIGHT + skew, MIDNIGHT + skew)
         watch.check(MIDNIGHT)
+
+
+def test_date_headers():
+    watch = ClockWatch()
+    for rubbish in ("", "yesterday", "Thu, 28 May 2026 00:00:00 -0000 x", "0"):
+        watch.date_header(rubbish, MIDNIGHT, MIDNIGHT)
+    watch.date_header("Thu, 28 May 2026 00:00:00 GMT", MIDNIGHT + 100, MIDNIGHT + 101)
+    assert watch.skew_seconds == pytest.approx(99)
+    with pytest.raises(ClockSkewed, match="99 s ahead"):
+        watch.check(MIDNIGHT)
+
+
+def test_a_doubted_clock_is_compared_first():
+    watch = ClockWatch()
+    watch.compared(MIDNIGHT, MIDNIGHT, MIDNIGHT)
+    watch.doubted(MIDNIGHT)
+    with pytest.raises(ClockSkewed, match="refused a ticket because of its time"):
+        watch.check(MIDNIGHT + 1)
+    watch.check(MIDNIGHT + DOUBT_SECONDS)
+    watch.compared(MIDNIGHT + 2, MIDNIGHT + 2, MIDNIGHT + 2)
+    watch.check(MIDNIGHT + 3)
 
 
 def test_debts_and_pauses():

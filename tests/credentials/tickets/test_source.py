@@ -176,6 +176,10 @@ async def test_a_final_refusal_costs_the_ticket_and_pauses_the_gateway(tickets, 
     ticket = await tickets.prepare(GATEWAY)
     await ticket.settle("refused_unspent", None, reason)
     assert tickets.last_refusal
+    if "payinfo" in reason or "date" in reason:
+        with pytest.raises(ClockSkewed):
+            await tickets.prepare(OTHER_GATEWAY)
+        tickets.watch.compared(clock.now, clock.now, clock.now)
     with pytest.raises(GatewayPaused):
         await tickets.prepare(GATEWAY)
     assert index_of(await tickets.prepare(OTHER_GATEWAY)) == 1
