@@ -17,6 +17,7 @@ from typing import Any, Final, Self, TypeVar
 
 import aiohttp
 
+from nym_credentials.chain.nodes import MAX_BLOCK_AGE_SECONDS, check_node
 from nym_credentials.chain.records import NodeStatus
 from nym_credentials.chain.rpc import (
     ALREADY_IN_CACHE,
@@ -54,8 +55,6 @@ CALL_TIMEOUT_SECONDS: Final = 20.0
 """For one endpoint: long enough for a circuit through the mixnet."""
 STATUS_VALID_SECONDS: Final = 30.0
 """How long an endpoint is believed before it is asked for its status again."""
-MAX_BLOCK_AGE_SECONDS: Final = 300.0
-"""A node whose latest block is older is not believed (docs/protocol/08 §8)."""
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
 HTTP_OK: Final = 200
 
@@ -273,22 +272,11 @@ class JsonRpcTransport:
             or now - endpoint.checked_at > STATUS_VALID_SECONDS
         ):
             known = await self._fetch_status(endpoint)
-        if self._chain_id is not None and known.chain_id != self._chain_id:
+        try:
+            check_node(endpoint.url, known, self._chain_id, self._clock(), self._max_age)
+        except ChainError:
             endpoint.checked_at = None
-            raise WrongChain(
-                f"{endpoint.url} is on the chain {printable(known.chain_id)} instead of {self._chain_id}.",
-                "Name an RPC endpoint of the right network; nothing was signed.",
-            )
-        age = known.age_seconds(self._clock())
-        if known.catching_up or age > self._max_age:
-            endpoint.checked_at = None
-            reason = (
-                "is still catching up" if known.catching_up else f"knows no block of the last {int(age)} s"
-            )
-            raise NodeStale(
-                f"{endpoint.url} {reason} (height {known.height}).",
-                "Wait, name another RPC endpoint, or set this machine's clock.",
-            )
+            raise
         return known
 
     async def _fetch_status(self, endpoint: _Endpoint) -> NodeStatus:
