@@ -178,6 +178,8 @@ class Signer:
             return await handler(request)
         except SignerRefused as refused:
             return web.Response(status=refused.status, text=refused.text)
+        except ConnectionError:  # whoever asked is gone
+            return _cut(request)
         except web.HTTPException as error:
             return web.Response(status=error.status, text=error.reason)
 
