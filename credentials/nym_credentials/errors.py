@@ -59,6 +59,7 @@ contains a phrase, a key, a ticket or any other secret.
         ├── ClockSkewed               retry     the clock is so wrong that gateways would refuse the ticket
         ├── NearMidnight              retry     too close to 00:00 UTC: which day it is would be anybody's guess
         ├── GatewayPaused             retry     the gateway refused the last ticket: none is risked there for now
+        ├── GatewayOvercharges                  the gateway took more from the allowance than was sent
         └── GatewayInDebt                       the allowance there is negative: a ticket would vanish in it
 """
 
@@ -238,7 +239,11 @@ class OutOfGas(_Coded):
 
 
 class DepositIdsUnclear(ChainError):
-    """A deposit transaction was included but its data does not tell the ids: search for the public keys."""
+    """A deposit transaction was included at ``height`` but its data does not tell the ids: search for the keys."""
+
+    def __init__(self, happened: str, to_do: str = "", *, height: int = 0) -> None:
+        super().__init__(happened, to_do)
+        self.height = height
 
 
 class TransactionRefused(_Coded):
@@ -347,6 +352,17 @@ class GatewayPaused(TicketUnavailable):
     def __init__(self, happened: str, to_do: str = "", *, wait_seconds: float = 0.0) -> None:
         super().__init__(happened, to_do)
         self.wait_seconds = wait_seconds
+
+
+class GatewayOvercharges(TicketUnavailable):
+    """The gateway took tickets without crediting them, or charged more than was sent. ``missing``: bytes."""
+
+    def __init__(self, missing: int) -> None:
+        super().__init__(
+            f"At the gateway {missing} bytes of the allowance are missing that were never sent.",
+            "It gets no more tickets for now: use another gateway.",
+        )
+        self.missing = missing
 
 
 class GatewayInDebt(TicketUnavailable):

@@ -355,6 +355,7 @@ class ChainClient:
                 f"The transaction {answer.tx_hash} was included at height {answer.height}, but its data does not tell"
                 " the ids of its deposits.",
                 "They can be found by their public keys.",
+                height=answer.height,
             )
         return Included(answer.height, ids, answer.gas_used)
 

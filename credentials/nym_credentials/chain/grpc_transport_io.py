@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from nym_credentials.chain import cosmos
 from nym_credentials.chain.messages import parse, write
-from nym_credentials.chain.nodes import MAX_BLOCK_AGE_SECONDS, check_node
+from nym_credentials.chain.nodes import MAX_BLOCK_AGE_SECONDS, check_node, shown_url
 from nym_credentials.chain.records import NodeStatus
 from nym_credentials.chain.rpc import MOST_PER_PAGE, AbciAnswer, BroadcastAnswer, TxAnswer, TxSearchAnswer
 from nym_credentials.chain.sdk_service import (
@@ -69,6 +69,7 @@ class GrpcTransport:
     ) -> None:
         """``chain_id`` is the expected one; None pins the first that the endpoint names."""
         self._url = url
+        self._shown = shown_url(url)
         self._chain_id = chain_id
         self._timeout = timeout_seconds
         self._max_age = max_block_age_seconds
@@ -101,13 +102,13 @@ class GrpcTransport:
                 found = read_block_status(latest, await self._call(SYNCING_PATH, b""))
             except _Refused as error:
                 raise ChainUnreachable(
-                    f"{self._url} does not tell its block: {printable(error.answer.log)}."
+                    f"{self._shown} does not tell its block: {printable(error.answer.log)}."
                 ) from None
             except MalformedChainData as error:
-                raise error.at(self._url) from None
+                raise error.at(self._shown) from None
             self._chain_id = self._chain_id or found.chain_id
             known = (now, found)
-        check_node(self._url, known[1], self._chain_id, self._clock(), self._max_age)
+        check_node(self._shown, known[1], self._chain_id, self._clock(), self._max_age)
         self._known = known
         return known[1]
 
@@ -127,10 +128,10 @@ class GrpcTransport:
             answer = await self._call(BROADCAST_PATH, write(request))
             found = broadcast_answer_of(parse("BroadcastTxResponse", answer, "tx_response").tx_response)
             if found.tx_hash != hash_of(tx):
-                raise MalformedChainData("tx_response.txhash", "that of the transaction", self._url)
+                raise MalformedChainData("tx_response.txhash", "that of the transaction", self._shown)
         except (ChainError, _Refused) as error:
             raise SubmissionUnclear(
-                f"{self._url} gave no clear answer to the transaction {hash_of(tx)}: {printable(str(error))}",
+                f"{self._shown} gave no clear answer to the transaction {hash_of(tx)}: {printable(str(error))}",
                 "It may be included later: its outcome is asked for by its hash.",
             ) from None
         return found
@@ -143,10 +144,10 @@ class GrpcTransport:
         except _Refused as error:
             if error.is_not_found:
                 return None
-            raise ChainUnreachable(f"{self._url} refused to tell: {printable(error.answer.log)}.") from None
+            raise ChainUnreachable(f"{self._shown} refused to tell: {printable(error.answer.log)}.") from None
         found = tx_answer_of(parse("GetTxResponse", answer, "tx_response").tx_response)
         if found.tx_hash != tx_hash:
-            raise MalformedChainData("tx_response.txhash", "that of the transaction asked for", self._url)
+            raise MalformedChainData("tx_response.txhash", "that of the transaction asked for", self._shown)
         return found
 
     async def tx_search(self, query: str, page: int = 1) -> TxSearchAnswer:
@@ -158,7 +159,9 @@ class GrpcTransport:
         try:
             answer = await self._call(GET_TXS_PATH, write(request))
         except _Refused as error:
-            raise ChainUnreachable(f"{self._url} refused to search: {printable(error.answer.log)}.") from None
+            raise ChainUnreachable(
+                f"{self._shown} refused to search: {printable(error.answer.log)}."
+            ) from None
         found = parse("GetTxsEventResponse", answer, "tx_responses")
         return TxSearchAnswer(tuple(tx_answer_of(each) for each in found.tx_responses), found.total)
 
@@ -182,5 +185,5 @@ class GrpcTransport:
         except grpc.RpcError as error:
             code, details = error.code(), str(error.details())
             if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-                raise ChainUnreachable(f"{self._url} cannot be reached: {printable(details)}.") from None
+                raise ChainUnreachable(f"{self._shown} cannot be reached: {printable(details)}.") from None
             raise _Refused(int(code.value[0]), code.name, details) from None

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import urlsplit
 
 from nym_credentials.chain.records import NodeStatus
 from nym_credentials.errors import NodeStale, WrongChain, printable
 
 MAX_BLOCK_AGE_SECONDS: Final = 300.0
 """A node whose latest block is older is not believed."""
+
+
+def shown_url(url: str) -> str:
+    """The endpoint for messages: without user, password, path and query, which may hold an operator's access key."""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}{'' if parts.port is None else f':{parts.port}'}"
 
 
 def check_node(

@@ -27,7 +27,7 @@ from nym_credentials.chain.messages import (
     SmartQuery,
     write,
 )
-from nym_credentials.chain.nodes import MAX_BLOCK_AGE_SECONDS, check_node
+from nym_credentials.chain.nodes import MAX_BLOCK_AGE_SECONDS, check_node, shown_url
 from nym_credentials.chain.records import NodeStatus
 from nym_credentials.chain.rpc import MOST_PER_PAGE, AbciAnswer, BroadcastAnswer, TxAnswer, TxSearchAnswer
 from nym_credentials.chain.sdk_service import broadcast_answer_of, refusal, status_of, tx_answer_of
@@ -76,6 +76,7 @@ class RestTransport:
     ) -> None:
         """``chain_id`` is the expected one; None pins the first that the endpoint names."""
         self._url = url.rstrip("/")
+        self._shown = shown_url(url)
         self._chain_id = chain_id
         self._connector_factory = connector_factory
         self._timeout = timeout_seconds
@@ -117,7 +118,7 @@ class RestTransport:
             found = status_of(latest, self._filled("GetSyncingResponse", await self._ask(f"{base}/syncing")))
             self._chain_id = self._chain_id or found.chain_id
             known = (now, found)
-        check_node(self._url, known[1], self._chain_id, self._clock(), self._max_age)
+        check_node(self._shown, known[1], self._chain_id, self._clock(), self._max_age)
         self._known = known
         return known[1]
 
@@ -137,10 +138,10 @@ class RestTransport:
             answer = await self._ask("/cosmos/tx/v1beta1/txs", body=body)
             found = broadcast_answer_of(self._tx_response(answer.get("tx_response")))
             if found.tx_hash != hash_of(tx):
-                raise MalformedChainData("tx_response.txhash", "that of the transaction", self._url)
+                raise MalformedChainData("tx_response.txhash", "that of the transaction", self._shown)
         except (ChainError, _Refused) as error:
             raise SubmissionUnclear(
-                f"{self._url} gave no clear answer to the transaction {hash_of(tx)}: {printable(str(error))}",
+                f"{self._shown} gave no clear answer to the transaction {hash_of(tx)}: {printable(str(error))}",
                 "It may be included later: its outcome is asked for by its hash.",
             ) from None
         return found
@@ -153,10 +154,10 @@ class RestTransport:
         except _Refused as error:
             if error.is_not_found:
                 return None
-            raise ChainUnreachable(f"{self._url} refused to tell: {printable(error.answer.log)}.") from None
+            raise ChainUnreachable(f"{self._shown} refused to tell: {printable(error.answer.log)}.") from None
         found = tx_answer_of(self._tx_response(answer.get("tx_response")))
         if found.tx_hash != tx_hash:
-            raise MalformedChainData("tx_response.txhash", "that of the transaction asked for", self._url)
+            raise MalformedChainData("tx_response.txhash", "that of the transaction asked for", self._shown)
         return found
 
     async def tx_search(self, query: str, page: int = 1) -> TxSearchAnswer:
@@ -166,13 +167,15 @@ class RestTransport:
         try:
             answer = await self._ask(f"/cosmos/tx/v1beta1/txs?{text}")
         except _Refused as error:
-            raise ChainUnreachable(f"{self._url} refused to search: {printable(error.answer.log)}.") from None
+            raise ChainUnreachable(
+                f"{self._shown} refused to search: {printable(error.answer.log)}."
+            ) from None
         found = answer.get("tx_responses")
         if not isinstance(found, list):
-            raise MalformedChainData("tx_responses", "an array", self._url)
+            raise MalformedChainData("tx_responses", "an array", self._shown)
         total = answer.get("total")
         if not isinstance(total, str) or not (total.isascii() and total.isdigit()):
-            raise MalformedChainData("total", "a text of digits", self._url)
+            raise MalformedChainData("total", "a text of digits", self._shown)
         return TxSearchAnswer(tuple(tx_answer_of(self._tx_response(each)) for each in found), int(total))
 
     # --- queries: the protobuf request becomes a URL, the JSON answer becomes protobuf again ---------------------
@@ -196,7 +199,7 @@ class RestTransport:
         text = quote(base64.b64encode(query.query).decode(), safe="")
         answer = await self._ask(f"/cosmwasm/wasm/v1/contract/{quote(query.contract, safe='')}/smart/{text}")
         if "data" not in answer:
-            raise MalformedChainData("data", "present", self._url)
+            raise MalformedChainData("data", "present", self._shown)
         return SmartAnswer(dump_json(answer["data"])).encode()
 
     async def _simulate(self, data: bytes) -> bytes:
@@ -209,7 +212,7 @@ class RestTransport:
     def _tx_response(self, value: Any) -> Any:
         """A ``TxResponse`` without the transaction inside of it, whose messages REST writes in another way."""
         if not isinstance(value, dict):
-            raise MalformedChainData("tx_response", "an object", self._url)
+            raise MalformedChainData("tx_response", "an object", self._shown)
         return self._filled(
             "TxResponse", {key: inner for key, inner in value.items() if key not in ("tx", "logs")}
         )
@@ -219,7 +222,7 @@ class RestTransport:
         try:
             return cosmos.ParseDict(value, getattr(cosmos, kind)(), ignore_unknown_fields=True)
         except (cosmos.ParseError, TypeError, ValueError, AttributeError):
-            raise MalformedChainData(kind, "JSON of that message", self._url) from None
+            raise MalformedChainData(kind, "JSON of that message", self._shown) from None
 
     async def _ask(self, path: str, *, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Raises `_Refused` for an answer of the application, `ChainUnreachable` for everything else."""
@@ -236,11 +239,11 @@ class RestTransport:
                         text += more
                     status = response.status
         except TimeoutError:
-            raise ChainUnreachable(f"{self._url} did not answer within {self._timeout:g} s.") from None
+            raise ChainUnreachable(f"{self._shown} did not answer within {self._timeout:g} s.") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise ChainUnreachable(f"{self._url} cannot be reached: {printable(str(error))}.") from None
+            raise ChainUnreachable(f"{self._shown} cannot be reached: {printable(str(error))}.") from None
         if len(text) > MAX_ANSWER_BYTES:
-            raise MalformedChainData("body", f"at most {MAX_ANSWER_BYTES} bytes", self._url)
+            raise MalformedChainData("body", f"at most {MAX_ANSWER_BYTES} bytes", self._shown)
         try:
             value = json.loads(text)
         except ValueError:
@@ -248,9 +251,9 @@ class RestTransport:
         if status != HTTP_OK:
             if isinstance(value, dict) and type(value.get("code")) is int:
                 raise _Refused(value["code"], str(value.get("message", "")))
-            raise ChainUnreachable(f"{self._url} answered with HTTP status {status}.")
+            raise ChainUnreachable(f"{self._shown} answered with HTTP status {status}.")
         if not isinstance(value, dict):
-            raise MalformedChainData("body", "a JSON object", self._url)
+            raise MalformedChainData("body", "a JSON object", self._shown)
         return value
 
     def _open(self) -> aiohttp.ClientSession:

@@ -87,12 +87,12 @@ class SmartContractSource:
         keys = deposit_keys(deposit)
         try:
             return await self._client.outcome(deposit.tx_hash, len(keys))
-        except DepositIdsUnclear:
+        except DepositIdsUnclear as error:
             found = await self._client.find_deposits(keys)
             ids = {entry.public_key: entry.deposit_id for entry in found}
             if any(key not in ids for key in keys):
                 raise
-            return Included(0, tuple(ids[key] for key in keys), 0)
+            return Included(error.height, tuple(ids[key] for key in keys), 0)
 
     async def wait(self, deposit: SignedDeposit, seconds: float) -> Included | Failed | None:
         """Asks until it is in a block or ``seconds`` have passed. Errors that may pass are sat out."""

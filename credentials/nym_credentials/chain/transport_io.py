@@ -17,7 +17,7 @@ from typing import Any, Final, Self, TypeVar
 
 import aiohttp
 
-from nym_credentials.chain.nodes import MAX_BLOCK_AGE_SECONDS, check_node
+from nym_credentials.chain.nodes import MAX_BLOCK_AGE_SECONDS, check_node, shown_url
 from nym_credentials.chain.records import NodeStatus
 from nym_credentials.chain.rpc import (
     ALREADY_IN_CACHE,
@@ -65,6 +65,8 @@ Connector = Callable[[], aiohttp.BaseConnector]
 @dataclass(slots=True)
 class _Endpoint:
     url: str
+    shown: str
+    """For messages."""
     checked_at: float | None = None
     status: NodeStatus | None = None
 
@@ -93,7 +95,7 @@ class JsonRpcTransport:
         """
         if not urls:
             raise ValueError("a transport needs at least one URL")
-        self._endpoints = [_Endpoint(url) for url in urls]
+        self._endpoints = [_Endpoint(url, shown_url(url)) for url in urls]
         self._chain_id = chain_id
         self._connector_factory = connector_factory
         self._timeout = timeout_seconds
@@ -160,10 +162,10 @@ class JsonRpcTransport:
                 if isinstance(outcome, RpcError):
                     if ALREADY_IN_CACHE in f"{outcome.message} {outcome.data}":
                         return BroadcastAnswer(tx_hash)
-                    raise _refused(endpoint.url, call.METHOD, outcome)
-                answer = _at(endpoint.url, BroadcastAnswer.from_result, outcome)
+                    raise _refused(endpoint.shown, call.METHOD, outcome)
+                answer = _at(endpoint.shown, BroadcastAnswer.from_result, outcome)
                 if answer.tx_hash != tx_hash:
-                    raise MalformedChainData("hash", "that of the transaction", endpoint.url)
+                    raise MalformedChainData("hash", "that of the transaction", endpoint.shown)
             except _NotConnected as error:
                 failures.append(error)
                 continue
@@ -195,7 +197,7 @@ class JsonRpcTransport:
                 return None
             raise
         if answer.tx_hash != tx_hash or (answer.tx and hash_of(answer.tx) != tx_hash):
-            raise MalformedChainData("hash", "that of the transaction asked for", self._endpoints[0].url)
+            raise MalformedChainData("hash", "that of the transaction asked for", self._endpoints[0].shown)
         return answer
 
     async def tx_search(self, query: str, page: int = 1) -> TxSearchAnswer:
@@ -214,8 +216,8 @@ class JsonRpcTransport:
                 await self._believed(endpoint)
                 outcome = await self._ask(endpoint, method, params)
                 if isinstance(outcome, RpcError):
-                    raise _refused(endpoint.url, method, outcome)
-                answer = _at(endpoint.url, read, outcome)
+                    raise _refused(endpoint.shown, method, outcome)
+                answer = _at(endpoint.shown, read, outcome)
             except ChainError as error:
                 if _says_not_found(error):
                     self._prefer(endpoint)
@@ -244,7 +246,7 @@ class JsonRpcTransport:
 
             async def ask(endpoint: _Endpoint) -> None:
                 try:
-                    named[endpoint.url] = (await self._fetch_status(endpoint)).chain_id
+                    named[endpoint.shown] = (await self._fetch_status(endpoint)).chain_id
                 except ChainError as error:
                     failures.append(error)
 
@@ -273,7 +275,7 @@ class JsonRpcTransport:
         ):
             known = await self._fetch_status(endpoint)
         try:
-            check_node(endpoint.url, known, self._chain_id, self._clock(), self._max_age)
+            check_node(endpoint.shown, known, self._chain_id, self._clock(), self._max_age)
         except ChainError:
             endpoint.checked_at = None
             raise
@@ -282,8 +284,8 @@ class JsonRpcTransport:
     async def _fetch_status(self, endpoint: _Endpoint) -> NodeStatus:
         outcome = await self._ask(endpoint, StatusCall.METHOD, None)
         if isinstance(outcome, RpcError):
-            raise _refused(endpoint.url, StatusCall.METHOD, outcome)
-        endpoint.status = _at(endpoint.url, read_status, outcome)
+            raise _refused(endpoint.shown, StatusCall.METHOD, outcome)
+        endpoint.status = _at(endpoint.shown, read_status, outcome)
         endpoint.checked_at = self._monotonic()
         return endpoint.status
 
@@ -303,25 +305,25 @@ class JsonRpcTransport:
                     if response.status != HTTP_OK:
                         endpoint.checked_at = None
                         raise ChainUnreachable(
-                            f"{endpoint.url} answered {method} with HTTP status {response.status}."
+                            f"{endpoint.shown} answered {method} with HTTP status {response.status}."
                         )
-                    body = await _bounded(response, endpoint.url)
+                    body = await _bounded(response, endpoint.shown)
         except TimeoutError:
             endpoint.checked_at = None
             raise ChainUnreachable(
-                f"{endpoint.url} did not answer {method} within {self._timeout:g} s."
+                f"{endpoint.shown} did not answer {method} within {self._timeout:g} s."
             ) from None
         except aiohttp.ClientConnectorError as error:
             endpoint.checked_at = None
             raise _NotConnected(
-                f"{endpoint.url} cannot be reached: {printable(str(error.os_error))}."
+                f"{endpoint.shown} cannot be reached: {printable(str(error.os_error))}."
             ) from None
         except (aiohttp.ClientError, OSError) as error:
             endpoint.checked_at = None
             raise ChainUnreachable(
-                f"{endpoint.url} broke off: {printable(str(error) or type(error).__name__)}."
+                f"{endpoint.shown} broke off: {printable(str(error) or type(error).__name__)}."
             ) from None
-        return _at(endpoint.url, decode_answer, body, request.id)
+        return _at(endpoint.shown, decode_answer, body, request.id)
 
     def _open(self) -> aiohttp.ClientSession:
         """The session, made at the first call: connectors belong to a running loop."""

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import secrets
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from nym_credentials.chain.records import Failed, Included
+from nym_credentials.chain.rpc import AbciAnswer
 from nym_credentials.chain.smartcontract_io import FEE_RESERVE, SmartContractSource, deposit_keys
 from nym_credentials.chain.source import PaymentSource, Quote, Recovered, Recovery
 from nym_credentials.errors import (
     ChainUnreachable,
+    DepositIdsUnclear,
     NodeStale,
     PriceChanged,
+    RpcRefused,
     SequenceMismatch,
     SignatureRefused,
     SubmissionUnclear,
@@ -223,6 +227,86 @@ async def test_a_refused_signature_is_definite() -> None:
         await next_blocks(world)
         assert world.nyx.ecash.deposits == 0
         assert world.balance(WALLET.address) == RICH
+
+
+def answered(world: World, method: str, answer: Any) -> None:
+    """Lets the transport answer one call otherwise; ``answer`` gets the right answer."""
+    right = getattr(world.transport, method)
+
+    async def call(*arguments: Any, **options: Any) -> Any:
+        return answer(await right(*arguments, **options))
+
+    setattr(world.transport, method, call)
+
+
+async def test_ids_that_the_transaction_does_not_tell_are_looked_up() -> None:
+    async with chain_world() as world:
+        keys = [fresh_key(), fresh_key()]
+        prepared = await world.source.prepare(keys, FULL_PRICE)
+        await world.source.submit(prepared)
+        right = await world.source.wait(prepared, 30)
+        assert isinstance(right, Included)
+        answered(world, "tx", lambda found: replace(found, data=b"", events=()))
+        assert await world.source.outcome(prepared) == replace(right, gas_used=0)
+        assert (await world.source.recover(prepared, keys)).deposit_ids == right.deposit_ids
+        other = replace(prepared, tx_bytes=(await world.source.prepare([fresh_key()], FULL_PRICE)).tx_bytes)
+        with pytest.raises(DepositIdsUnclear):
+            await world.source.outcome(other)
+
+
+async def test_a_node_without_an_index_of_transactions() -> None:
+    async with chain_world() as world:
+        keys, lost_keys = [fresh_key()], [fresh_key()]
+        prepared = await world.source.prepare(keys, FULL_PRICE)
+        lost = await world.source.prepare(lost_keys, FULL_PRICE)
+        await world.source.submit(prepared)
+        assert isinstance(await world.source.wait(prepared, 30), Included)
+
+        async def refuse(_: str) -> Any:
+            raise RpcRefused("http://x", "tx", -32603, "Internal error", "transaction indexing is disabled")
+
+        world.transport.tx = refuse  # type: ignore[method-assign]
+        assert await world.source.recover(prepared, keys) == Recovered(Recovery.INCLUDED, None, (0,))
+        assert await world.source.recover(lost, lost_keys) == Recovered(Recovery.IMPOSSIBLE)
+        with pytest.raises(RpcRefused):  # not a refusal of the transaction: what became of it is open
+            await world.source.submit(lost)
+
+
+async def test_an_answer_of_a_lower_height_decides_nothing() -> None:
+    async with chain_world() as world:
+        lost_keys = [fresh_key()]
+        lost = await world.source.prepare(lost_keys, FULL_PRICE)
+        other = await world.source.prepare([fresh_key()], FULL_PRICE)
+        await world.source.submit(other)
+        assert isinstance(await world.source.wait(other, 30), Included)
+        heights = iter(range(1000, 0, -1))
+        answered(world, "status", lambda status: replace(status, height=next(heights)))
+        with pytest.raises(NodeStale, match="height"):
+            await world.source.recover(lost, lost_keys)
+
+
+async def test_an_account_that_vanishes_between_two_answers() -> None:
+    async with chain_world() as world:
+        answered(
+            world,
+            "abci_query",
+            lambda found: AbciAnswer(code=22, log="not found") if b"BaseAccount" in found.value else found,
+        )
+        quote = await world.source.quote()
+        assert (quote.fee.amount, quote.fee_is_simulated) == (FEE_RESERVE, False)
+
+
+async def test_it_is_found_at_the_second_look() -> None:
+    async with chain_world() as world:
+        keys = [fresh_key()]
+        prepared = await world.source.prepare(keys, FULL_PRICE)
+        world.nyx.faults.fail_in_block = "Unauthorized: execute wasm contract failed"
+        await world.source.submit(prepared)
+        failed = await world.source.wait(prepared, 30)
+        assert isinstance(failed, Failed)
+        looks = iter([None])
+        answered(world, "tx", lambda found: next(looks, found))
+        assert (await world.source.recover(prepared, keys)).failure == failed
 
 
 def test_the_source_is_a_payment_source() -> None:

@@ -11,7 +11,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from nym_credentials.chain.grpc_transport_io import GrpcTransport
 from nym_credentials.chain.messages import SmartQuery
+from nym_credentials.chain.nodes import shown_url
+from nym_credentials.chain.rest_transport_io import RestTransport
 from nym_credentials.chain.rpc import AbciAnswer, BroadcastAnswer, TxAnswer, TxSearchAnswer, tx_not_found
 from nym_credentials.chain.transactions import hash_of
 from nym_credentials.chain.transport_io import JsonRpcTransport
@@ -328,6 +331,21 @@ async def test_all_of_it_goes_through_the_given_connector() -> None:
         await transport.close()
         await transport.abci_query("/x", b"")
         assert len(used) == len(only.seen)
+
+
+@pytest.mark.parametrize("kind", [lambda url: JsonRpcTransport([url]), RestTransport, GrpcTransport])
+async def test_access_keys_in_urls_are_not_shown(kind: Any) -> None:
+    async with kind("http://user:secret@127.0.0.1:1/api-key?token=abc") as transport:
+        with pytest.raises(ChainUnreachable) as caught:
+            await transport.status()
+        assert "http://127.0.0.1:1" in str(caught.value)
+        for secret in ("user", "secret", "api-key", "abc"):
+            assert secret not in str(caught.value)
+
+
+def test_shown_urls() -> None:
+    assert shown_url("https://[::1]:5/x") == "https://[::1]:5"
+    assert shown_url("https://host/x?y#z") == "https://host"
 
 
 def test_a_transport_needs_an_endpoint() -> None:
