@@ -32,6 +32,26 @@ def up(
             metavar="FOLDER", help="Keep keys and ports in this folder, to come back as the same network."
         ),
     ] = None,
+    pay: Annotated[
+        bool,
+        typer.Option(
+            "--pay", help="With a chain, a faucet and signers; gateways take tickets and nothing else."
+        ),
+    ] = False,
+    signers: Annotated[int, typer.Option(metavar="N", help="With --pay: signers of tickets.")] = 3,
+    threshold: Annotated[
+        int, typer.Option(metavar="N", help="With --pay: signers that it takes to issue a ticketbook.")
+    ] = 2,
+    ticket_scale: Annotated[
+        float,
+        typer.Option(
+            metavar="FACTOR",
+            help="With --pay: a ticket buys this part of its bytes. Clients of upstream need 1.",
+        ),
+    ] = 1.0,
+    chain_port: Annotated[
+        int, typer.Option(metavar="PORT", help="With --pay: port of the chain; 0 takes any.")
+    ] = 0,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = 0,
@@ -53,6 +73,7 @@ def up(
     from nym_localnet.errors import LocalnetError
     from nym_localnet.localnet_io import Localnet, summary
     from nym_localnet.options import LocalnetOptions, Mode
+    from nym_localnet.payment_options import PaymentOptions
     from nymgate.daemon import until_signal
     from nymgate.errors import DependencyFailed, ExitCode
 
@@ -65,6 +86,10 @@ def up(
             nym_api_port=api_port,
             data_dir=keep,
             network_file=folder / LOCALNET_FILE_NAME,
+            pay=pay,
+            payment=PaymentOptions(
+                signers=signers, threshold=threshold, ticket_scale=ticket_scale, chain_port=chain_port
+            ),
         )
         async with Localnet(options) as net:
             facts = summary(net)
@@ -96,6 +121,19 @@ def echo_facts(facts: dict[str, object]) -> None:
         typer.echo(f"  gateway  {identity}  {url}")
     for address in exits:
         typer.echo(f"  exit     {address}")
+    if "chain" in facts:
+        echo_payments(facts)
     typer.echo(f"  files    {facts['folder']}  (network.json for clients of upstream)")
     typer.echo("In another terminal: nymgate run --network localnet")
     typer.echo("Ctrl-C ends it.")
+
+
+def echo_payments(facts: dict[str, object]) -> None:
+    """Where money comes from and goes to."""
+    signers = facts["signers"]
+    assert isinstance(signers, list)
+    typer.echo(f"  chain    {facts['chain']}  ({facts['chain_id']}, a ticketbook costs {facts['price']})")
+    typer.echo(f'  faucet   curl -d \'{{"address": "n1..."}}\' {facts["faucet"]}')
+    for url in signers:
+        typer.echo(f"  signer   {url}")
+    typer.echo(f"  money    {facts['network_toml']}, {facts['network_env']} (programs of upstream)")
