@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
+from nym_exit.chunking import Chunking
 from nym_exit.errors import ExitError, MixnetDown, StreamClosed, StreamLost
 from nym_exit.ports import SendingPort, StreamConsumer, StreamPort
 from nym_exit.stream import Outbound, StreamCore
@@ -66,6 +67,8 @@ class MixStream:
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._in_flight = 0
+        self._filling: asyncio.Timeout | None = None
+        self._full_bytes = 0
         self._wanted = False
         self._backlogged = False
         self._reading = True
@@ -136,6 +139,9 @@ class MixStream:
             return
         core.write(data)
         self._wake.set()
+        if self._filling is not None and core.unsent_bytes >= self._full_bytes:
+            self._filling.reschedule(self._loop.time())
+            self._filling = None
         if not self._writing_paused and core.unsent_bytes > core.options.write_high_water_bytes:
             self._writing_paused = True
             if self._consumer is not None:
@@ -199,7 +205,22 @@ class MixStream:
                 gate = core.room_needed(queued, chunking) if core.window_open else None
                 if gate is None:
                     break  # an acknowledgement or a timer goes on from here
-                await port.wait_queued(gate)
+                await self._wait_for_room(gate, chunking)
+
+    async def _wait_for_room(self, gate: int, chunking: Chunking) -> None:
+        core = self._core
+        self._full_bytes = chunking.capacity(core.options.max_chunk_packets)
+        if core.unsent_bytes >= self._full_bytes:
+            await self._port.wait_queued(gate)
+            return
+        # bytes written meanwhile may fill the message, and a full one needs less room
+        try:
+            async with asyncio.timeout(None) as self._filling:
+                await self._port.wait_queued(gate)
+        except TimeoutError:
+            pass  # it is full
+        finally:
+            self._filling = None
 
     def _sent(self, message: Outbound, sending: SendingPort) -> None:
         self._in_flight += 1

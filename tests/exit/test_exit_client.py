@@ -11,6 +11,7 @@ import random
 
 import pytest
 
+from nym_exit.chunking import anonymous_chunking
 from nym_exit.client_io import ExitClient
 from nym_exit.codec import Connect, ConnectionRefused, NetworkData, ResponseMessage, Send
 from nym_exit.control import ControlRequest
@@ -446,6 +447,23 @@ async def test_a_long_outage_of_our_own_link_is_not_taken_for_a_stalled_exit():
         net.client.link_state = LinkState.READY
         await asyncio.sleep(60)
         assert pipe.stream.error is None
+
+
+@virtual
+async def test_bytes_that_fill_a_message_need_not_wait_for_an_empty_lane():
+    async with Net(Conditions(slot_seconds=1.0)) as net:
+        net.target(Echo())
+        stream = await net.open()
+        full = anonymous_chunking(3).capacity(10)
+        stream.write(bytes(full))  # ten packets, ten seconds
+        await asyncio.sleep(0.1)
+        stream.write(b"x")  # waits for the lane to drain: more may join it at no delay
+        await asyncio.sleep(0.1)
+        assert [len(send.data) for send in net.sends()] == [full]
+        stream.write(bytes(full))
+        await asyncio.sleep(0.1)
+        assert [len(send.data) for send in net.sends()] == [full, full]
+        stream.abort()
 
 
 class Held(Source):
