@@ -67,7 +67,7 @@ class SurbBankHandle:
 
     def demand(self, active: bool) -> None:
         """Count one more (or one less) stream that waits for data: unshaped clients supply only then."""
-        self._bank.demand = max(0, self._bank.demand + (1 if active else -1))
+        self._bank.wait(active)
         self._client.wake()
 
     def throttle(self, active: bool) -> None:
@@ -239,7 +239,8 @@ class MixnetClient:
                 waiter.set_result(None)
 
     def lane_queued(self, lane: int) -> int:
-        return self.core.lane_queued(lane)
+        """Packets of a lane that wait, for a slot or for a reply SURB."""
+        return self.core.lane_queued(lane) + self.core.reply_pools.lane_waiting(lane)
 
     def lane_unacked(self, lane: int) -> int:
         return self.core.lane_unacked(lane)
@@ -252,7 +253,7 @@ class MixnetClient:
         self, lane: int, *, queued_below: int | None = None, unacked_below: int | None = None
     ) -> None:
         """Back-pressure: return once the lane has fewer packets queued / unacknowledged than given."""
-        while (queued_below is not None and self.core.lane_queued(lane) >= queued_below) or (
+        while (queued_below is not None and self.lane_queued(lane) >= queued_below) or (
             unacked_below is not None and self.core.lane_unacked(lane) >= unacked_below
         ):
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -6,7 +6,7 @@ Waiting packets of one tag take turns by lane, so a bulk reply does not keep a s
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 
 from nym_sphinx import KeyRotation
@@ -62,6 +62,7 @@ class ReplyPools:
     requests_due: OrderedDict[bytes, int] = field(default_factory=OrderedDict)
     dropped: list[Outgoing] = field(default_factory=list)
     _pools: OrderedDict[bytes, _Pool] = field(default_factory=OrderedDict)
+    _lanes: Counter[int] = field(default_factory=Counter)  # packets that wait for a SURB, by lane
 
     def __contains__(self, tag: bytes) -> bool:
         return tag in self._pools
@@ -74,6 +75,10 @@ class ReplyPools:
         """Packets of this tag that wait for a SURB."""
         pool = self._pools.get(tag)
         return pool.queued if pool else 0
+
+    def lane_waiting(self, lane: int) -> int:
+        """Packets of one lane that wait for a SURB, whoever they are for."""
+        return self._lanes[lane]
 
     def room(self, tag: bytes) -> int:
         """How many more packets may wait for this tag."""
@@ -110,6 +115,7 @@ class ReplyPools:
             return False
         for item in items:
             pool.waiting.push(item.lane, item)
+            self._lanes[item.lane] += 1
         self._serve(tag, pool)
         return True
 
@@ -126,6 +132,7 @@ class ReplyPools:
                 self.ready.append(item)
             return surb is not None
         pool.retransmissions.append(item)
+        self._lanes[item.lane] += 1
         self._serve(item.sender_tag or b"", pool)
         return True
 
@@ -149,6 +156,7 @@ class ReplyPools:
             if any(item.lane == lane for item in pool.retransmissions):
                 gone.extend(item for item in pool.retransmissions if item.lane == lane)
                 pool.retransmissions = deque(item for item in pool.retransmissions if item.lane != lane)
+        del self._lanes[lane]
         return gone
 
     def tick(self, now: float) -> None:
@@ -205,6 +213,7 @@ class ReplyPools:
                 if picked is None:
                     break
                 item = picked[1]
+            self._no_longer_waits(item)
             item.surb = pool.take()
             self.ready.append(item)
         have = len(pool.fresh) + pool.expected
@@ -217,7 +226,15 @@ class ReplyPools:
         self.requests_due[tag] = self.requests_due.get(tag, 0) + amount
 
     def _drop_waiting(self, pool: _Pool) -> None:
-        self.dropped.extend(pool.retransmissions)
+        gone = list(pool.retransmissions)
         pool.retransmissions.clear()
         while (picked := pool.waiting.pop()) is not None:
-            self.dropped.append(picked[1])
+            gone.append(picked[1])
+        for item in gone:
+            self._no_longer_waits(item)
+        self.dropped.extend(gone)
+
+    def _no_longer_waits(self, item: Outgoing) -> None:
+        self._lanes[item.lane] -= 1
+        if not self._lanes[item.lane]:
+            del self._lanes[item.lane]

@@ -33,7 +33,7 @@ from nym_exit.stream_options import StreamOptions
 from nym_exit.surb_policy import SurbPolicy
 from nym_localnet import Localnet, LocalnetOptions
 from nym_localnet.counters import Faults
-from nym_localnet.requester_io import IN_FLIGHT_PACKETS, Requester
+from nym_localnet.requester_io import LANE_PACKETS, Requester
 from nym_mixnet.client_io import MixnetClient
 from nym_mixnet.core import ReceivedMessage
 from nym_mixnet.link_state import LinkState
@@ -365,9 +365,6 @@ class SlowClient:
         return Sending(packets)
 
     def lane_queued(self, lane: int) -> int:
-        return 0
-
-    def lane_unacked(self, lane: int) -> int:
         return self.packets
 
     async def wait_lane(self, lane: int, **limits: int) -> None:
@@ -397,12 +394,12 @@ async def test_a_fast_target_does_not_fill_the_exit() -> None:
         requester = requester_of(client)
         connect = RequestMessage(Connect(1, f"{LOOPBACK}:{port}")).encode()
         requester.on_message(ReceivedMessage(connect, b"t" * 16))
-        await until(lambda: client.packets > IN_FLIGHT_PACKETS, "the exit sends what it may")
+        await until(lambda: client.packets > LANE_PACKETS, "the exit sends what it may")
         await asyncio.sleep(0.2)
         read = requester.counters.bytes_from_targets
         await asyncio.sleep(0.2)
         assert requester.counters.bytes_from_targets == read < 3_000_000
-        assert client.packets < IN_FLIGHT_PACKETS + 100
+        assert client.packets < LANE_PACKETS + 100
         await requester.close()
         assert client.closed_lanes[0] == 1
 
