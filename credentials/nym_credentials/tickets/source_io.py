@@ -18,6 +18,7 @@ from nym_credentials.errors import TicketUnavailable
 from nym_credentials.store.records import Settlement, TakenTicket
 from nym_credentials.store.store_io import TicketStore
 from nym_credentials.tickets.answers import NO_REASON, Cause, answer_for
+from nym_credentials.tickets.charges import ChargeWatch, Meter
 from nym_credentials.tickets.rules import (
     RESEND_SECONDS,
     ClockWatch,
@@ -95,8 +96,10 @@ class StoredTickets:
     """Hands out the tickets of one type.
 
     `clock`: Unix time. `client_identity`: allowances are those of a client at a gateway; give it where clients with
-    several identities pay from one store. `check_payment`: verify every payment before it is handed out; costs as
-    much time again and catches a store that is damaged. `unavailable`: turns our errors into what the client expects.
+    several identities pay from one store. `meter`: what the client's link counts; with it, gateways that charge more
+    than was sent get no more tickets. `ticket_bytes`: what a ticket buys there, if not what its type says.
+    `check_payment`: verify every payment before it is handed out; costs as much time again and catches a store that
+    is damaged. `unavailable`: turns our errors into what the client expects.
     """
 
     def __init__(
@@ -107,6 +110,8 @@ class StoredTickets:
         clock: Callable[[], float] = time.time,
         watch: ClockWatch | None = None,
         client_identity: bytes = b"",
+        meter: Callable[[], Meter] | None = None,
+        ticket_bytes: int | None = None,
         check_payment: bool = False,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         unavailable: Callable[[TicketUnavailable], Exception] = lambda error: error,
@@ -115,6 +120,9 @@ class StoredTickets:
         self._type = ticket_type
         self._clock = clock
         self._client = client_identity
+        self._meter = meter
+        self._ticket_bytes = ticket_bytes or ticket_type.bytes_per_ticket
+        self._charges: dict[bytes, ChargeWatch] = {}
         self._check_payment = check_payment
         self._sleep = sleep
         self._unavailable = unavailable
@@ -144,6 +152,8 @@ class StoredTickets:
             await self._sleep_over_midnight()
             now = self._clock()
             self.watch.check(now)
+            if self._meter is not None:
+                self.charges(gateway).check(self._meter(), now)
             check_gateway(await self._store.gateway(gateway + self._client), now)
             ticket = await self._make(gateway, utc_day(now))
             if not until_day_is_certain(self._clock()) and utc_day(self._clock()) == ticket.day:
@@ -205,6 +215,14 @@ class StoredTickets:
         if settlement is Settlement.UNSENT and ticket.resends:
             settlement = Settlement.REFUSED  # not sent this time, but before
         await self._store.settle(ticket.taken, settlement, available_total=available_total)
+        if settlement is Settlement.ACCEPTED and available_total is not None and self._meter is not None:
+            charges = self.charges(ticket.gateway)
+            if not charges.accepted(available_total, self._meter(), self._clock()):
+                _LOG.warning("the gateway credited a ticket with %d bytes too few", charges.missing)
+
+    def charges(self, gateway: bytes) -> ChargeWatch:
+        """The account at a gateway, as it should be. For metrics."""
+        return self._charges.setdefault(gateway, ChargeWatch(self._ticket_bytes))
 
     @staticmethod
     def _what(ticket: StoredTicket, settlement: Settlement) -> tuple[int, int, Settlement]:

@@ -13,12 +13,14 @@ import pytest
 from nym_credentials.errors import (
     ClockSkewed,
     GatewayInDebt,
+    GatewayOvercharges,
     GatewayPaused,
     OutOfTickets,
     TicketUnavailable,
 )
 from nym_credentials.store.records import BookState, Settlement
 from nym_credentials.store.store_io import TicketStore
+from nym_credentials.tickets.charges import Meter
 from nym_credentials.tickets.source_io import NEVER_SENT, OUTCOMES, StoredTickets
 from nym_mixnet.allowance import Allowance
 from nym_mixnet.claims_io import BandwidthClaims
@@ -257,6 +259,22 @@ async def test_clients_of_several_identities_have_accounts_of_their_own(store, c
     SpendingCredential.decode(ticket.credential).check_at_gateway(GATEWAY, clock.now, TODAY)
     await ticket.settle("unknown", None)
     assert (await store.gateway(GATEWAY + bytes([2]) * 32)).refusals == 1
+
+
+async def test_a_gateway_that_gives_nothing_gets_no_second_ticket(store, clock):
+    meter = Meter(0, 0)
+    tickets = StoredTickets(store, clock=clock, meter=lambda: meter, ticket_bytes=100_000_000)
+    ticket = await tickets.prepare(GATEWAY)
+    await ticket.settle("accepted", 100_000_000)
+    with pytest.raises(GatewayOvercharges):
+        await tickets.prepare(GATEWAY)
+    assert tickets.charges(GATEWAY).missing == 100_000_000
+    ticket = await tickets.prepare(OTHER_GATEWAY)
+    await ticket.settle("accepted", 40_000_000)
+    with pytest.raises(GatewayOvercharges):
+        await tickets.prepare(OTHER_GATEWAY)
+    totals = await store.totals()
+    assert (totals.accepted, totals.in_use) == (2, 0), "both tickets are gone, and accounted for"
 
 
 async def test_errors_in_the_clients_words(store, clock):
