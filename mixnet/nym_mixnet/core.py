@@ -172,6 +172,7 @@ class ClientCore:
         self._builder.topology = topology
         self._covers.clear()
         if topology is not None and before is not None and before.rotation_id != topology.rotation_id:
+            self._builder.previous = before
             self.reply_keys.note_rotation()
             self._rotation_settling = True
 

@@ -13,6 +13,7 @@ from nym_sphinx import (
     DIGEST_BYTES,
     V259,
     Hop,
+    KeyRotation,
     MixPacket,
     PacketSize,
     Recipient,
@@ -39,7 +40,7 @@ NANOSECONDS = 1_000_000_000
 
 @dataclass(slots=True)
 class PacketBuilder:
-    """Everything needed to make packets; `topology` is replaced on every refresh."""
+    """Everything needed to make packets; `topology` is replaced on every refresh, `previous` on every key rotation."""
 
     keys: ClientKeys
     address: Recipient
@@ -47,6 +48,7 @@ class PacketBuilder:
     rng: random.Random
     version: int = V259
     topology: Topology | None = None
+    previous: Topology | None = None
 
     def data(self, item: Outgoing) -> tuple[MixPacket, float]:
         """The packet of one fragment and the seconds its mix delays and those of its ack add up to.
@@ -54,7 +56,10 @@ class PacketBuilder:
         Raises TopologyUnusable or UnknownGateway when no route exists.
         """
         topology = self._usable()
-        ack_route, ack_delays = self._route(self.address.gateway, self.profile.ack_delay_seconds)
+        ack_topology = topology if item.surb is None else self._topology_of(item.surb.rotation)
+        ack_route, ack_delays = self._route(
+            self.address.gateway, self.profile.ack_delay_seconds, ack_topology
+        )
         ack = build_surb_ack(
             self.keys.ack_key,
             item.fragment_id,
@@ -120,6 +125,19 @@ class PacketBuilder:
             raise TopologyUnusable("no topology is known yet")
         return self.topology
 
-    def _route(self, gateway: bytes, mean_delay_seconds: float) -> tuple[tuple[Hop, ...], list[int]]:
-        route = self._usable().random_route(gateway, self.rng)
+    def _topology_of(self, rotation: KeyRotation) -> Topology:
+        """The view that an ack of a reply over a SURB of that rotation goes by.
+
+        The gateway at the end of the reply sends its ack on with the rotation of the reply, whatever the ack was made
+        with (docs/protocol/02 §2): with the keys of another one it would be dropped at its first hop.
+        """
+        topology, previous = self._usable(), self.previous
+        if previous is not None and previous.key_rotation == rotation != topology.key_rotation:
+            return previous
+        return topology
+
+    def _route(
+        self, gateway: bytes, mean_delay_seconds: float, topology: Topology | None = None
+    ) -> tuple[tuple[Hop, ...], list[int]]:
+        route = (topology or self._usable()).random_route(gateway, self.rng)
         return route, draw_delays_ns(len(route), mean_delay_seconds, self.rng)

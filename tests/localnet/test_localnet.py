@@ -157,6 +157,27 @@ async def test_streams_survive_a_rotation_by_hand() -> None:
         assert info.expected_rotation(time.time()) == 5
 
 
+async def test_a_reply_over_a_surb_of_the_rotation_before_is_acknowledged() -> None:
+    async with (
+        Localnet(LocalnetOptions(exits=0, rotation_id=4)) as net,
+        mixnet_client(net, SWIFT) as alice,
+        mixnet_client(net, SWIFT) as bob,
+    ):
+        heard: dict[str, ReceivedMessage] = {}
+        alice.on_message = lambda message: heard.update(alice=message)
+        bob.on_message = lambda message: heard.update(bob=message)
+        await alice.send_anonymous(bob.address, b"before", surbs=20)
+        await until(lambda: "bob" in heard, "bob hears")
+        tag = heard["bob"].sender_tag
+        assert tag is not None
+        await net.rotate()
+        assert await bob.refresh_topology()
+        sending = await bob.reply(tag, b"after")
+        await until(lambda: sending.acked, "the reply is acknowledged")
+        assert heard["alice"].data == b"after"
+        assert bob.stats.sent_retransmissions == 0
+
+
 async def test_epochs_pass_and_keys_rotate_by_themselves() -> None:
     options = LocalnetOptions(exits=0, epoch_seconds=0.5, validity_epochs=2, rotation_id=3)
     async with target(echo), Localnet(options) as net:
