@@ -333,6 +333,12 @@ class Payments:
     def _announce(self, nyx: Nyx) -> None:
         """A network that came back may listen elsewhere."""
         for epoch_id in range(self.options.initial_epoch, nyx.dkg.current_epoch + 1):
+            kept, made = nyx.dkg.epoch(epoch_id), self._published(epoch_id)
+            if kept is None or {share.key for share in kept.shares} != {share.key for share in made.shares}:
+                raise StartFailed(
+                    f"{self.data_dir} was made with other signers, another threshold or first epoch: "
+                    "start it with those, or with an empty folder"
+                )
             for signer in self.signers:
                 nyx.dkg.announce(epoch_id, signer.index, signer.url)
 

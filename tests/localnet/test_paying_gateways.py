@@ -7,10 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from nym_credentials.signers.tickets import Rejection
 from nym_localnet import Localnet, LocalnetOptions, Mode, PaymentOptions
 from nym_localnet.ecash.desk_io import TicketDesk
 from nym_localnet.ecash.ticket_rules import Standing
+from nym_localnet.errors import StartFailed
 from tests.localnet.harness import until
 from tests.localnet.paying import BLOCK_SECONDS, buyer, gateway_client, paying_net, purse, spend, today
 from tests.localnet.raw_client import RawClient
@@ -314,6 +317,20 @@ async def test_a_kept_paying_network_forgets_nothing(tmp_path: Path) -> None:
             assert (await payer.pending()).deposit_id == 1
         await settled(net, "gateway1", 2)
         assert (await net.payments.books()).issued == (1, 1, 0)
+
+
+async def test_a_kept_folder_is_not_taken_up_with_other_signers(tmp_path: Path) -> None:
+    def options(**payment: int) -> LocalnetOptions:
+        knobs = PaymentOptions(block_seconds=BLOCK_SECONDS, **payment)
+        return LocalnetOptions(pay=True, exits=0, data_dir=tmp_path, payment=knobs)
+
+    async with Localnet(options()) as net:
+        await net.payments.next_epoch()
+    for other in (options(signers=4), options(threshold=3)):
+        with pytest.raises(StartFailed, match="other signers"):
+            await Localnet(other).start()
+    async with Localnet(options()) as net:
+        assert net.payments.epoch.epoch_id == net.options.payment.initial_epoch + 1
 
 
 async def test_gateways_in_worker_processes_take_tickets_too() -> None:

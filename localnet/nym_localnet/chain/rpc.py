@@ -1,13 +1,11 @@
 """The JSON-RPC face of the chain, as CometBFT 0.38 speaks it (docs/protocol/08 §3, §10).
 
-Pure: a request body and the time in, a response body out. Answers have every member that the real node's have.
+Pure: a request body and the time in, a response body out. Requests and answers are those of `nym_credentials.chain`,
+with every member that the real node's have.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -15,6 +13,14 @@ from typing import Any, Final
 
 from nym_credentials.chain.json_records import dump_json
 from nym_credentials.chain.json_records import load_json as load_contract_json
+from nym_credentials.chain.jsonrpc import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    RpcError,
+    encode_answer,
+)
 from nym_credentials.chain.messages import (
     AccountAnswer,
     AccountQuery,
@@ -25,16 +31,30 @@ from nym_credentials.chain.messages import (
     SmartAnswer,
     SmartQuery,
 )
-from nym_credentials.chain.records import Account as AccountRecord
+from nym_credentials.chain.records import Account, NodeStatus
+from nym_credentials.chain.rpc import (
+    AbciAnswer,
+    AbciQueryCall,
+    BroadcastAnswer,
+    BroadcastCall,
+    Event,
+    TxAnswer,
+    TxCall,
+    TxSearchAnswer,
+    TxSearchCall,
+    status_result,
+    tx_not_found,
+)
 from nym_credentials.errors import MalformedChainData
 from nym_credentials.money import Coin
 from nym_localnet.chain.chain import AlreadyKnown, Chain, TxResult
 from nym_localnet.chain.contract import QueryContext
 from nym_localnet.chain.ecash_contract import EcashContract
+from nym_localnet.chain.errors import INVALID_REQUEST as INVALID_QUERY
 from nym_localnet.chain.errors import (
-    INVALID_REQUEST,
     KEY_NOT_FOUND,
     NO_SUCH_CONTRACT,
+    SDK,
     UNKNOWN_REQUEST,
     WASM,
     QueryRejected,
@@ -42,47 +62,31 @@ from nym_localnet.chain.errors import (
 from nym_localnet.chain.search import BadQuery, search
 
 PARSE_ERROR: Final = -32700
-BAD_REQUEST: Final = -32600
-NO_METHOD: Final = -32601
-BAD_PARAMETERS: Final = -32602
-INTERNAL: Final = -32603
-NODE_VERSION: Final = "0.38.17"
-NODE_CHANNELS: Final = "40202122233038606100"
-HASH_BYTES: Final = 32
-ADDRESS_BYTES: Final = 20
-MOST_PER_PAGE: Final = 100
-DEFAULT_PER_PAGE: Final = 30
 PRICE_QUERIES: Final = ("get_default_deposit_amount", "get_required_deposit_amount")
 
 
-class RpcError(Exception):
+class RpcFailure(Exception):
     """A JSON-RPC error, which travels with HTTP status 200."""
 
-    def __init__(self, code: int, message: str, data: str) -> None:
-        super().__init__(f"{message}: {data}")
-        self.code = code
-        self.message = message
-        self.data = data
+    def __init__(self, error: RpcError) -> None:
+        super().__init__(f"{error.message}: {error.data}")
+        self.error = error
 
 
-def internal(data: str) -> RpcError:
+def internal(data: str) -> RpcFailure:
     """What most failures of a method come out as."""
-    return RpcError(INTERNAL, "Internal error", data)
+    return RpcFailure(RpcError(INTERNAL_ERROR, "Internal error", data))
 
 
 class Rpc:
     """Answers the requests of one node."""
 
-    def __init__(
-        self, chain: Chain, *, clock: Callable[[], float], rpc_address: str = "tcp://0.0.0.0:26657"
-    ) -> None:
+    def __init__(self, chain: Chain, *, clock: Callable[[], float]) -> None:
         self._chain = chain
         self._clock = clock
-        self._rpc_address = rpc_address
-        self._methods: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+        self._methods: dict[str, Callable[[Mapping[str, Any] | None], dict[str, Any]]] = {
             "status": self._status,
             "health": lambda parameters: {},
-            "abci_info": self._abci_info,
             "abci_query": self._abci_query,
             "broadcast_tx_sync": self._broadcast,
             "tx": self._tx,
@@ -100,145 +104,87 @@ class Rpc:
         try:
             request = json.loads(body)
         except ValueError as error:
-            return _encoded(_error(None, RpcError(PARSE_ERROR, "Parse error. Invalid JSON", str(error))))
+            return encode_answer(None, RpcError(PARSE_ERROR, "Parse error. Invalid JSON", str(error)))
         if isinstance(request, list):
-            return _encoded([self._one(each) for each in request])
-        return _encoded(self._one(request))
+            return b"[" + b",".join(self._one(each) for each in request) + b"]"
+        return self._one(request)
 
     def call(self, method: str, parameters: Mapping[str, Any]) -> bytes:
         """The response to a GET of `/method?parameters`."""
-        return _encoded(self._one({"jsonrpc": "2.0", "id": -1, "method": method, "params": parameters}))
+        return self._one({"jsonrpc": "2.0", "id": -1, "method": method, "params": parameters})
 
-    def _one(self, request: Any) -> dict[str, Any]:
+    def _one(self, request: Any) -> bytes:
         if not isinstance(request, dict) or not isinstance(request.get("method"), str):
-            return _error(None, RpcError(BAD_REQUEST, "Invalid Request", "no method"))
+            return encode_answer(None, RpcError(INVALID_REQUEST, "Invalid Request", "no method"))
         number, method = request.get("id"), self._methods.get(request["method"])
-        parameters = request.get("params")
+        if method is None:
+            return encode_answer(number, RpcError(METHOD_NOT_FOUND, "Method not found", ""))
         try:
-            if method is None:
-                raise RpcError(NO_METHOD, "Method not found", "")
-            if parameters is None:
-                parameters = {}
-            if not isinstance(parameters, dict):
-                raise RpcError(BAD_PARAMETERS, "Invalid params", "parameters go by name")
-            result = method(parameters)
-        except RpcError as error:
-            return _error(number, error)
-        except (KeyError, TypeError, ValueError) as error:
-            return _error(
-                number, RpcError(BAD_PARAMETERS, "Invalid params", f"{type(error).__name__}: {error}")
-            )
-        return {"jsonrpc": "2.0", "id": number, "result": result}
+            return encode_answer(number, method(request.get("params")))
+        except RpcFailure as failure:
+            return encode_answer(number, failure.error)
+        except MalformedChainData as error:
+            return encode_answer(number, RpcError(INVALID_PARAMS, "Invalid params", str(error)))
 
     # Methods
 
-    def _status(self, parameters: Mapping[str, Any]) -> Any:
+    def _status(self, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
         chain, faults = self._chain, self._chain.faults
-        return {
-            "node_info": {
-                "protocol_version": {"p2p": "8", "block": "11", "app": "0"},
-                "id": "11" * ADDRESS_BYTES,
-                "listen_addr": "tcp://0.0.0.0:26656",
-                "network": faults.reported_chain_id or chain.chain_id,
-                "version": NODE_VERSION,
-                "channels": NODE_CHANNELS,
-                "moniker": "localnet",
-                "other": {"tx_index": "on", "rpc_address": self._rpc_address},
-            },
-            "sync_info": {
-                "latest_block_hash": _digest("block", chain.height),
-                "latest_app_hash": _digest("app", chain.height),
-                "latest_block_height": str(chain.height),
-                "latest_block_time": rfc3339(chain.block_unix - faults.age_seconds),
-                "earliest_block_hash": _digest("block", 1),
-                "earliest_app_hash": _digest("app", 1),
-                "earliest_block_height": "1",
-                "earliest_block_time": "2026-01-01T00:00:00Z",
-                "catching_up": faults.catching_up,
-            },
-            "validator_info": {
-                "address": "EE" * ADDRESS_BYTES,
-                "pub_key": {
-                    "type": "tendermint/PubKeyEd25519",
-                    "value": base64.b64encode(bytes(range(HASH_BYTES))).decode(),
-                },
-                "voting_power": "1000",
-            },
-        }
+        block_time = datetime.fromtimestamp(chain.block_unix - faults.age_seconds, UTC)
+        network = faults.reported_chain_id or chain.chain_id
+        status = NodeStatus(network, chain.height, block_time, faults.catching_up)
+        return status_result(status, moniker="localnet")
 
-    def _abci_info(self, parameters: Mapping[str, Any]) -> Any:
-        height = self._chain.height
-        app_hash = base64.b64encode(bytes.fromhex(_digest("app", height))).decode()
-        return {
-            "response": {
-                "data": "NymLocalnet",
-                "version": "",
-                "last_block_height": str(height),
-                "last_block_app_hash": app_hash,
-            }
-        }
-
-    def _abci_query(self, parameters: Mapping[str, Any]) -> Any:
-        path, data = parameters["path"], bytes.fromhex(_text(parameters, "data").removeprefix("0x"))
-        answer: dict[str, Any] = {
-            "code": 0, "log": "", "info": "", "index": "0", "key": None, "value": None,
-            "proofOps": None, "height": str(self._chain.height), "codespace": "",
-        }  # fmt: skip
+    def _abci_query(self, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+        call, height = AbciQueryCall.from_params(parameters), self._chain.height
         try:
-            query = self._paths.get(path)
+            query = self._paths.get(call.path)
             if query is None:
-                raise QueryRejected(UNKNOWN_REQUEST, f"unknown query path: {path}: unknown request")
-            value = query(data)
-            answer["value"] = base64.b64encode(value).decode() if value else None
+                raise QueryRejected(UNKNOWN_REQUEST, f"unknown query path: {call.path}: unknown request")
+            return AbciAnswer(query(call.data), height=height).to_result()
         except QueryRejected as refused:
-            answer |= {"code": refused.code, "log": refused.log, "codespace": refused.codespace}
+            refusal = AbciAnswer(b"", refused.code, refused.codespace, refused.log, height)
         except MalformedChainData as error:
-            answer |= {"code": INVALID_REQUEST, "log": f"{error}: invalid request", "codespace": "sdk"}
-        return {"response": answer}
+            refusal = AbciAnswer(b"", INVALID_QUERY, SDK, f"{error}: invalid request", height)
+        return refusal.to_result()
 
-    def _broadcast(self, parameters: Mapping[str, Any]) -> Any:
-        raw = _base64(parameters, "tx")
-        unreadable, self._chain.faults.unreadable_broadcast = self._chain.faults.unreadable_broadcast, False
+    def _broadcast(self, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+        raw, faults = BroadcastCall.from_params(parameters).tx, self._chain.faults
+        unreadable, faults.unreadable_broadcast = faults.unreadable_broadcast, False
         try:
             submission = self._chain.submit(raw)
         except AlreadyKnown as error:
             raise internal(str(error)) from error
-        answer = {
-            "code": submission.code,
-            "data": "",
-            "log": submission.log,
-            "codespace": submission.codespace,
-            "hash": submission.hash,
-        }
+        answer = BroadcastAnswer(
+            submission.hash, submission.code, submission.codespace, submission.log
+        ).to_result()
         if unreadable:
             del answer["codespace"], answer["hash"]
         return answer
 
-    def _tx(self, parameters: Mapping[str, Any]) -> Any:
-        text = _text(parameters, "hash")
-        digest = bytes.fromhex(text[2:]) if text.startswith("0x") else _base64(parameters, "hash")
-        found = self._chain.result(digest.hex().upper())
+    def _tx(self, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+        digest = TxCall.from_params(parameters).tx_hash
+        found = self._chain.result(digest)
         if found is None:
-            raise internal(f"tx ({digest.hex().upper()}) not found")
-        return _result_json(found)
+            raise RpcFailure(tx_not_found(digest))
+        return _answer(found).to_result()
 
-    def _tx_search(self, parameters: Mapping[str, Any]) -> Any:
-        page = _number(parameters, "page", 1)
-        per_page = min(_number(parameters, "per_page", DEFAULT_PER_PAGE), MOST_PER_PAGE)
-        order = parameters.get("order_by") or "asc"
+    def _tx_search(self, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+        call = TxSearchCall.from_params(parameters)
+        order = (parameters or {}).get("order_by") or "asc"
         try:
-            found = search(self._chain.results(), _text(parameters, "query"))
+            found = search(self._chain.results(), call.query)
         except BadQuery as error:
             raise internal(f"failed to parse query: {error}") from error
         if order not in ("asc", "desc"):
             raise internal("expected order_by to be either `asc` or `desc` or empty")
         if order == "desc":
             found.reverse()
-        pages = max(1, -(-len(found) // per_page))
-        if not 1 <= page <= pages:
-            raise internal(f"page should be within [1, {pages}] range, given {page}")
-        shown = found[(page - 1) * per_page : page * per_page]
-        return {"txs": [_result_json(each) for each in shown], "total_count": str(len(found))}
+        pages = max(1, -(-len(found) // call.per_page))
+        if call.page > pages:
+            raise internal(f"page should be within [1, {pages}] range, given {call.page}")
+        shown = found[(call.page - 1) * call.per_page : call.page * call.per_page]
+        return TxSearchAnswer(tuple(map(_answer, shown)), len(found)).to_result()
 
     # Queries
 
@@ -248,7 +194,7 @@ class Rpc:
         if account is None:
             text = f"rpc error: code = NotFound desc = account {address} not found: key not found"
             raise QueryRejected(KEY_NOT_FOUND, text)
-        record = AccountRecord(account.address, account.number, account.sequence, account.public_key)
+        record = Account(account.address, account.number, account.sequence, account.public_key)
         return AccountAnswer(record).encode()
 
     def _balance(self, data: bytes) -> bytes:
@@ -275,68 +221,17 @@ class Rpc:
         return SimulateAnswer(self._chain.simulate(SimulateQuery.decode(data).tx_bytes)).encode()
 
 
-def rfc3339(unix: float) -> str:
-    """A time as nodes print it."""
-    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _result_json(result: TxResult) -> Any:
-    return {
-        "hash": result.hash,
-        "height": str(result.height),
-        "index": result.index,
-        "tx_result": {
-            "code": result.code,
-            "data": base64.b64encode(result.data).decode() if result.data else None,
-            "log": result.log,
-            "info": "",
-            "gas_wanted": str(result.gas_wanted),
-            "gas_used": str(result.gas_used),
-            "events": [
-                {
-                    "type": event.type,
-                    "attributes": [
-                        {"key": key, "value": value, "index": True} for key, value in event.attributes
-                    ],
-                }
-                for event in result.events
-            ],
-            "codespace": result.codespace,
-        },
-        "tx": base64.b64encode(result.raw).decode(),
-    }
-
-
-def _digest(kind: str, height: int) -> str:
-    return hashlib.sha256(f"{kind} {height}".encode()).hexdigest().upper()
-
-
-def _error(number: Any, error: RpcError) -> dict[str, Any]:
-    return {
-        "jsonrpc": "2.0",
-        "id": number,
-        "error": {"code": error.code, "message": error.message, "data": error.data},
-    }
-
-
-def _encoded(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def _text(parameters: Mapping[str, Any], name: str) -> str:
-    value = parameters[name]
-    if not isinstance(value, str):
-        raise TypeError(f"{name} is no text")
-    return value
-
-
-def _number(parameters: Mapping[str, Any], name: str, default: int) -> int:
-    value = parameters.get(name)
-    return default if value is None else int(value)
-
-
-def _base64(parameters: Mapping[str, Any], name: str) -> bytes:
-    try:
-        return base64.b64decode(_text(parameters, name), validate=True)
-    except binascii.Error as error:
-        raise ValueError(f"{name} is not base64") from error
+def _answer(result: TxResult) -> TxAnswer:
+    return TxAnswer(
+        tx_hash=result.hash,
+        height=result.height,
+        tx=result.raw,
+        code=result.code,
+        codespace=result.codespace,
+        log=result.log,
+        data=result.data,
+        gas_wanted=result.gas_wanted,
+        gas_used=result.gas_used,
+        events=tuple(Event(event.type, event.attributes) for event in result.events),
+        index=result.index,
+    )
