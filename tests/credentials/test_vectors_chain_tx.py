@@ -239,7 +239,8 @@ ABCI = {
 
 @pytest.mark.parametrize("name", sorted(VECTORS.get("abci", {"missing": None})))
 def test_abci(name: str) -> None:
-    ABCI[name](section("abci")[name])
+    entry = section("abci")[name]
+    ABCI[name](entry)
 
 
 CALLS: dict[str, type[AbciQueryCall] | type[BroadcastCall] | type[TxCall]] = {
