@@ -41,6 +41,7 @@ contains a phrase, a key, a ticket or any other secret.
     │   └── IssuanceIncomplete        retry     paid, but too few valid shares so far
     ├── PurchaseError                 chain     one purchase of a book
     │   ├── PurchaseConflict          retry     another process works on the same purchase
+    │   ├── PurchaseUnreadable                  a stored purchase is damaged, or of a newer program
     │   ├── PurchaseDeclined                    the question for price and fee was answered with no
     │   ├── PaymentUnconfirmed        retry     sent, and not seen on the chain yet: it is looked for again
     │   └── PaymentFailed                       it failed inside a block: the fee is spent, the deposit is not made
@@ -459,6 +460,10 @@ class PurchaseConflict(PurchaseError):
     """Another process has changed the stored purchase in the meantime."""
 
     retryable = True
+
+
+class PurchaseUnreadable(PurchaseError, ValueError):
+    """A stored purchase is damaged, or of a newer program. It may stand for paid money: keep it."""
 
 
 class PurchaseDeclined(PurchaseError):

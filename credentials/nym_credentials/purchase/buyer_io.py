@@ -8,6 +8,7 @@ wrong on the way decides what is reported, never what is remembered.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
@@ -40,6 +41,7 @@ Confirm = Callable[[Quote], Awaitable[bool]]
 """Asked before anything is signed, and again if the price has risen since."""
 Watch = Callable[[Progress], None]
 """Told of every step."""
+Turn = Callable[[], contextlib.AbstractAsyncContextManager[object]]
 
 _SEED_BYTES: Final = 32
 _ATTEMPTS: Final = 2
@@ -81,9 +83,14 @@ class Buyer:
         clock: Clock,
         options: BuyerOptions | None = None,
         connector_factory: ConnectorFactory | None = None,
+        turn: Turn = contextlib.nullcontext,
         at: AtPoint = nowhere,
     ) -> None:
-        """`clock`: Unix seconds. `connector_factory`: how signers are reached. `at`: called at persistence points."""
+        """`clock`: Unix seconds. `connector_factory`: how signers are reached. `at`: called at persistence points.
+
+        `turn`: entered while purchases are worked on; keeps other processes with the same store from taking them up
+        meanwhile (`turn_io.FileTurn`). Without it nothing is lost either, but one of the two gets a `PurchaseConflict`.
+        """
         options = options or BuyerOptions()
         self._store = store
         self._source = source
@@ -102,7 +109,8 @@ class Buyer:
             impossible_after_seconds=options.impossible_after_seconds,
         )
         self._issuer = Issuer(store, self._epochs, clock, at, patience_seconds=options.patience_seconds)
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
+        self._turn = turn
 
     async def quote(self, count: int = 1) -> Quote:
         """What `count` books cost now. Spends nothing. Raises what the payment source raises."""
@@ -123,8 +131,10 @@ class Buyer:
         `PurchaseDeclined` when `confirm` says no, and everything that the parts raise. Books bought before an error
         are in the store.
         """
+        if count < 1:
+            raise ValueError("at least one book")
         watch = watch or _unwatched
-        async with self._turn, self._http() as http:
+        async with self._lock, self._turn(), self._http() as http:
             pool = self._pool(http)
             resumed = await self._resume(pool, watch)
             bought = _of_type(resumed, ticket_type)[:count]
@@ -143,7 +153,7 @@ class Buyer:
 
         Nothing new is paid: at most a transaction that was confirmed and signed before is sent (again).
         """
-        async with self._turn, self._http() as http:
+        async with self._lock, self._turn(), self._http() as http:
             return await self._resume(self._pool(http), watch or _unwatched)
 
     async def pending(self) -> list[Purchase]:
@@ -151,12 +161,19 @@ class Buyer:
         unfinished = await self._store.unfinished_purchases()
         return [purchase for purchase in unfinished if purchase.network == self._payer.network]
 
-    async def _ready(self, pool: SignerPool) -> None:
+    async def _ready(self, pool: SignerPool, purchase: Purchase, watch: Watch) -> None:
         """Nothing is paid for that could not be issued: enough signers are well, their epoch's data is here."""
+        watch(Progress(Step.CHECK, purchase))
         signers = await self._epochs.issuing_signers()
         await self._epochs.ensure(pool, signers, default_expiration(utc_day(self._clock())))
         self._at(Point.GLOBAL_DATA)
-        await pool.quorum(signers, self._clock)
+        quorum = await pool.quorum(signers, self._clock)
+        for url, why in quorum.ill.items():
+            watch(
+                Progress(
+                    Step.CHECK, purchase, len(quorum.well), signers.threshold, f"{url} is not well: {why}"
+                )
+            )
         self._at(Point.QUORUM)
 
     async def _agree(self, count: int, before: Quote | None, confirm: Confirm | None) -> Quote:
@@ -192,9 +209,8 @@ class Buyer:
             last = attempt + 1 == _ATTEMPTS
             purchase = await self._store.add_purchase(self._plan(ticket_type, agreed))
             self._at(Point.PLANNED)
-            watch(Progress(Step.CHECK, purchase))
             try:
-                await self._ready(pool)
+                await self._ready(pool, purchase, watch)
                 purchase = await self._cashier.sign(purchase, agreed.price.best)
                 self._compatible(purchase, stuck)
             except PurchaseConflict:
@@ -252,7 +268,7 @@ class Buyer:
         purchase = await self._issuer.issue(
             pool,
             purchase,
-            lambda current, shares, threshold: watch(Progress(Step.ISSUE, current, shares, threshold)),
+            lambda current, *seen: watch(Progress(Step.ISSUE, current, *seen)),
         )
         watch(Progress(Step.DONE, purchase))
         return purchase
@@ -272,6 +288,8 @@ class Buyer:
         if purchase.state is PurchaseState.PLANNED:
             # Signed by nobody, and agreed to for a price that may have changed.
             return await self._store.save_purchase(purchase.given_up("the process ended before it was paid"))
+        if purchase.state is PurchaseState.SIGNED:
+            await self._ready(pool, purchase, watch)
         if purchase.state in _IN_FLIGHT:
             watch(Progress(Step.CONFIRM, purchase))
             purchase = await self._cashier.resume(purchase)

@@ -34,8 +34,8 @@ from zknym import BlindedSignature, EcashError, default_expiration, encode_date,
 PATIENCE_SECONDS: Final = 60.0
 """How long signers that may answer later are asked again before the purchase is left to a later resumption."""
 
-SharesSeen = Callable[[Purchase, int, int], None]
-"""(purchase, valid shares, shares needed)."""
+SharesSeen = Callable[[Purchase, int, int, str], None]
+"""(purchase, valid shares, shares needed, what a signer did wrong or nothing)."""
 
 
 def utc_day(now_unix: float) -> date:
@@ -106,18 +106,25 @@ class Issuer:
         if collector.complete is None:
             request = purchase.sign_request()
 
+            def tell(problem: str = "") -> None:
+                best = collector.best
+                seen(purchase, collector.count(best.epoch_id), best.threshold, problem)
+
             async def take(signer: Signer, blinded: BlindedSignature) -> bool:
                 nonlocal purchase
                 share = await asyncio.to_thread(collector.take, signer, blinded)
                 self._at(Point.SHARE_RECEIVED)
                 purchase = await self._store.save_purchase(purchase.answered(share))
                 self._at(Point.SHARE_STORED)
-                best = collector.best
-                seen(purchase, collector.count(best.epoch_id), best.threshold)
+                tell()
                 return collector.complete is not None
 
             problems = await pool.collect_shares(
-                collector.to_ask(), request, take, patience_seconds=self._patience
+                collector.to_ask(),
+                request,
+                take,
+                patience_seconds=self._patience,
+                tell=lambda url, why: tell(f"{url} {why}"),
             )
         signers = collector.complete
         if signers is None:

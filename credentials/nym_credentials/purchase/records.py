@@ -16,6 +16,7 @@ from uuid import UUID
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from nym_credentials.chain.records import SignedDeposit
+from nym_credentials.errors import PurchaseUnreadable
 from nym_credentials.money import Coin
 from nym_credentials.purchase.states import PurchaseEvent, PurchaseState, next_state
 from zknym import (
@@ -35,10 +36,6 @@ REVISION: Final = 1
 """Of the stored form."""
 
 _SEED_BYTES: Final = 32
-
-
-class PurchaseUnreadable(ValueError):
-    """A stored purchase is damaged, or of a newer program. It may stand for paid money: keep it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,14 +227,17 @@ class Purchase:
             value = json.loads(data)
             if value["revision"] != REVISION:
                 raise PurchaseUnreadable(
-                    f"a purchase of revision {int(value['revision'])}: only revision {REVISION} can be read here"
+                    f"A stored purchase has revision {int(value['revision'])}, and this program reads {REVISION}.",
+                    "Update this program; the purchase may be paid.",
                 )
             return _from_json(value, version)
         except PurchaseUnreadable:
             raise
         except (EcashError, ValueError, KeyError, TypeError, AttributeError) as error:
             # Neither chained nor quoted: a decoder's message could repeat a secret.
-            raise PurchaseUnreadable(f"a stored purchase is damaged ({type(error).__name__})") from None
+            raise PurchaseUnreadable(
+                f"A stored purchase is damaged ({type(error).__name__}).", "Keep it: it may be paid."
+            ) from None
 
 
 def _to_json(purchase: Purchase) -> dict[str, Any]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 from nym_credentials.chain.client_io import ChainClient
 from nym_credentials.chain.smartcontract_io import POLL_SECONDS, SmartContractSource
 from nym_credentials.chain.transport_io import JsonRpcTransport
 from nym_credentials.chain.wallet import Wallet
 from nym_credentials.networks import ChainNetwork
-from nym_credentials.purchase.buyer_io import Buyer, BuyerOptions, Payer
+from nym_credentials.purchase.buyer_io import Buyer, BuyerOptions, Payer, Turn
 from nym_credentials.purchase.directory_io import ChainDirectory, Dealers
 from nym_credentials.purchase.payment_io import Clock
 from nym_credentials.purchase.ports import PurchaseStore
@@ -29,11 +29,13 @@ async def smart_contract_buyer(
     options: BuyerOptions | None = None,
     connector_factory: ConnectorFactory | None = None,
     poll_seconds: float = POLL_SECONDS,
+    turn: Turn = nullcontext,
     at: AtPoint = nowhere,
 ) -> AsyncIterator[Buyer]:
     """`async with smart_contract_buyer(network, wallet, store.purchases) as buyer: await buyer.buy(…)`.
 
-    `connector_factory` takes all of it, chain and signers, through a proxy: the mixnet itself, say.
+    `connector_factory` takes all of it, chain and signers, through a proxy: the mixnet itself, say. `turn`:
+    see `Buyer`; pass `lambda: FileTurn(path)` where several processes use one store.
     """
     async with JsonRpcTransport(
         network.rpc_urls, chain_id=network.chain_id, connector_factory=connector_factory, clock=clock
@@ -48,5 +50,6 @@ async def smart_contract_buyer(
             clock=clock,
             options=options,
             connector_factory=connector_factory,
+            turn=turn,
             at=at,
         )

@@ -79,6 +79,8 @@ class Progress:
     """Valid so far."""
     threshold: int = 0
     """Needed."""
+    problem: str = ""
+    """What a signer did wrong, with its address. One bad signer does not stop a purchase, but somebody should know."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ Clock = Callable[[], float]
 """Unix seconds."""
 TakeShare = Callable[[Signer, BlindedSignature], Awaitable[bool]]
 """Keeps a share; True when there are enough. Raises `EcashError` for a share that does not verify."""
+Tell = Callable[[str, str], None]
+"""(address of a signer, what is wrong with it)."""
 
 _FIRST_RETRY_SECONDS: Final = 1.0
 _LONGEST_RETRY_SECONDS: Final = 60.0
@@ -179,18 +181,29 @@ class SignerPool:
         )
 
     async def collect_shares(
-        self, signers: Iterable[Signer], request: SignRequest, take: TakeShare, *, patience_seconds: float
+        self,
+        signers: Iterable[Signer],
+        request: SignRequest,
+        take: TakeShare,
+        *,
+        patience_seconds: float,
+        tell: Tell = lambda url, why: None,
     ) -> dict[str, str]:
         """Asks all `signers` at once for their shares, and those that may answer later again, until `take` has enough.
 
-        Returns why signers gave nothing, by address. Comes back as well when nobody is left to ask or the time is
-        over (seconds). What `take` raises, other than `EcashError`, comes through.
+        Returns why signers gave nothing, by address; `tell` hears of each at once. Comes back as well when nobody
+        is left to ask or the time is over (seconds). What `take` raises, other than `EcashError`, comes through.
         """
         asked = list(signers)
         problems: dict[str, str] = {}
         answers: asyncio.Queue[tuple[Signer, BlindedSignature | SignerRefused]] = asyncio.Queue(
             maxsize=max(1, len(asked))
         )
+
+        def note(signer: Signer, why: str) -> None:
+            if problems.get(signer.base) != why:
+                tell(signer.base, why)
+            problems[signer.base] = why
 
         async def ask(signer: Signer) -> None:
             attempt = 0
@@ -217,7 +230,7 @@ class SignerPool:
                 except TimeoutError:
                     break
                 if isinstance(answer, SignerRefused):
-                    problems[signer.base] = answer.reason
+                    note(signer, answer.reason)
                     waiting -= answer.verdict is not Verdict.LATER
                     continue
                 waiting -= 1
@@ -226,7 +239,7 @@ class SignerPool:
                     if await take(signer, answer):
                         break
                 except EcashError as error:
-                    problems[signer.base] = f"gave a share that does not verify ({error})"
+                    note(signer, f"gave a share that does not verify ({error})")
                 except Exception as error:  # a group would wrap it
                     failure = error
                     break

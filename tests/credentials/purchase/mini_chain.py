@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from nym_credentials.chain.records import Failed, Included, Price, SignedDeposit
 from nym_credentials.chain.source import Quote, Recovered, Recovery
 from nym_credentials.errors import (
     ChainUnreachable,
+    DepositIdsUnclear,
     InsufficientFunds,
     PriceChanged,
     SequenceMismatch,
@@ -71,7 +73,7 @@ class MiniChain:
             self.balance -= value["price"] * len(value["keys"])
             first = len(self.network.deposits)
             self.network.deposits += [bytes.fromhex(key) for key in value["keys"]]
-            ids = list(range(first, len(self.network.deposits)))
+            ids = [] if "no-ids" in self.faults else list(range(first, len(self.network.deposits)))
             self.blocks[tx_hash] = {"height": self.height, "code": 0, "ids": ids}
 
     async def _state(self, _: web.Request) -> web.Response:
@@ -96,6 +98,9 @@ class MiniChain:
         return web.json_response({"code": 0})
 
     async def _tx(self, request: web.Request) -> web.Response:
+        if "deaf" in self.faults:
+            assert request.transport is not None
+            request.transport.abort()
         return web.json_response(self.blocks.get(request.match_info["hash"]))
 
     async def _find(self, request: web.Request) -> web.Response:
@@ -177,6 +182,8 @@ class MiniSource(_Http):
         found = await self.ask(f"/tx/{deposit.tx_hash}")
         if found is None:
             return None
+        if "ids" in found and not found["ids"]:
+            raise DepositIdsUnclear("which deposit it is cannot be told")
         if found["code"]:
             return Failed(found["height"], found["code"], "wasm", found["log"])
         return Included(found["height"], tuple(found["ids"]), 100_000)
@@ -185,11 +192,12 @@ class MiniSource(_Http):
         return await self.outcome(deposit)
 
     async def recover(self, deposit: SignedDeposit, public_keys: Sequence[bytes]) -> Recovered:
-        outcome = await self.outcome(deposit)
-        if isinstance(outcome, Included):
-            return Recovered(Recovery.INCLUDED, outcome.height, outcome.deposit_ids)
-        if isinstance(outcome, Failed):
-            return Recovered(Recovery.FAILED, outcome.height, (), outcome)
+        with contextlib.suppress(DepositIdsUnclear):
+            outcome = await self.outcome(deposit)
+            if isinstance(outcome, Included):
+                return Recovered(Recovery.INCLUDED, outcome.height, outcome.deposit_ids)
+            if isinstance(outcome, Failed):
+                return Recovered(Recovery.FAILED, outcome.height, (), outcome)
         if (await self.ask("/state"))["sequence"] <= deposit.sequence:
             return Recovered(Recovery.RESUBMIT)
         ids = await self.ask(f"/find/{public_keys[0].hex()}")

@@ -73,6 +73,11 @@ async def test_too_little_money(world):
     world.check_books(0)
 
 
+async def test_less_than_one_book(world):
+    with pytest.raises(ValueError, match="at least one"):
+        await world.buyer().buy(ENTRY, 0)
+
+
 async def test_secrets_stay_out_of_sight(world):
     await world.buyer().buy(ENTRY)
     (purchase,) = await world.store.purchases()

@@ -10,10 +10,13 @@ from nym_credentials.errors import (
     PaymentFailed,
     PaymentUnconfirmed,
     PurchaseConflict,
+    QuorumMissing,
     TransactionRefused,
 )
 from nym_credentials.purchase.states import PurchaseState
 from nym_credentials.purchase.steps import Point
+from nym_credentials.purchase.turn_io import FileTurn
+from tests.credentials.purchase.world import make_buyer
 from zknym import TicketType
 
 ENTRY, EXIT = TicketType.MIXNET_ENTRY, TicketType.MIXNET_EXIT
@@ -129,6 +132,96 @@ async def test_refused_when_sent_again(world):
     world.check_books(1)
     purchases = {p.payment.tx_hash: p for p in await world.store.purchases()}
     assert purchases[refused].payment.sequence == purchases[world.chain.submissions[-1]].payment.sequence
+
+
+async def test_an_inclusion_that_does_not_tell_the_deposit(world):
+    """Its key is searched in the contract."""
+    world.chain.faults.add("no-ids")
+    await world.buyer().buy(ENTRY)
+    world.check_books(1)
+
+
+async def test_failed_inside_the_block_while_nobody_looked(world):
+    world.chain.hold = True
+    with pytest.raises(PaymentUnconfirmed):
+        await world.buyer().buy(ENTRY)
+    world.chain.faults.add("fails-in-block")
+    world.chain.include_all()
+    (resumed,) = await world.buyer().resume()
+    assert isinstance(resumed.error, PaymentFailed)
+    assert resumed.purchase.state is PurchaseState.FAILED
+    world.check_books(0)
+
+
+async def test_the_chain_is_out_of_reach_while_waiting(world):
+    def at(point):
+        if point is Point.SENT:
+            world.chain.faults.add("deaf")
+
+    with pytest.raises(PaymentUnconfirmed, match="no answer"):
+        await world.buyer(at).buy(ENTRY)
+    world.chain.faults.clear()
+    (resumed,) = await world.buyer().resume()
+    assert resumed.error is None
+    world.check_books(1)
+
+
+async def test_signed_and_never_sent_waits_for_a_quorum_as_well(world):
+    class Crash(Exception):
+        pass
+
+    def at(point):
+        if point is Point.SIGNED:
+            raise Crash
+
+    with pytest.raises(Crash):
+        await world.buyer(at).buy(ENTRY)
+    for index in (1, 2):
+        world.spoil("down", only=index)
+    (resumed,) = await world.buyer().resume()
+    assert isinstance(resumed.error, QuorumMissing)
+    assert resumed.purchase.state is PurchaseState.SIGNED
+    with pytest.raises(QuorumMissing):
+        await world.buyer().buy(ENTRY)
+    world.check_books(0)
+    world.heal()
+    await world.buyer().buy(ENTRY)
+    world.check_books(1)
+
+
+async def test_a_new_payment_cannot_pass_a_refused_one_of_another_sequence(world):
+    world.chain.faults.add("swallows")
+    buyer = world.buyer()
+    with pytest.raises(PaymentUnconfirmed):
+        await buyer.buy(ENTRY)
+    world.chain.faults = {"refuses"}
+
+    def at(point):
+        if point is Point.QUORUM:  # the account pays something else meanwhile
+            world.chain.sequence += 1
+
+    with pytest.raises(PaymentUnconfirmed, match="could not replace it"):
+        await world.buyer(at).buy(ENTRY)
+    assert sorted(p.state for p in await world.store.purchases()) == [
+        PurchaseState.BROADCAST,
+        PurchaseState.FAILED,
+    ]
+    world.check_books(0)
+
+
+async def test_one_process_at_a_time(world, tmp_path):
+    """A process of its own would be the same: the lock belongs to the open file."""
+    path = tmp_path / "turn"
+    async with FileTurn(path):
+        buyer = make_buyer(
+            world.store, world.chain_url, lambda: world.network.now, turn=lambda: FileTurn(path)
+        )
+        with pytest.raises(PurchaseConflict, match="Another process"):
+            await buyer.buy(ENTRY)
+    await buyer.buy(ENTRY)
+    await buyer.resume()
+    world.check_books(1)
+    assert path.stat().st_mode & 0o077 == 0
 
 
 async def test_another_process_pays_from_the_same_account(world):

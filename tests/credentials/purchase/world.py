@@ -29,6 +29,7 @@ def make_buyer(
     clock: Callable[[], float],
     at: AtPoint = nowhere,
     options: BuyerOptions = OPTIONS,
+    **more: Any,
 ) -> Buyer:
     return Buyer(
         store,
@@ -38,6 +39,7 @@ def make_buyer(
         clock=clock,
         options=options,
         at=at,
+        **more,
     )
 
 
