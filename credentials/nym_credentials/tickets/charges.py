@@ -29,6 +29,8 @@ class Meter:
 
     remaining: int | None
     charged: int
+    link: int = 0
+    """Another number for another link, whose counters begin at zero."""
 
 
 @dataclass(slots=True)
@@ -40,6 +42,7 @@ class ChargeWatch:
     """Bytes that were taken without our having sent them, at the last look."""
     _balance: int | None = None
     _charged: int = 0
+    _link: int = 0
     _since_unix: float = 0.0
     _caught_unix: float | None = None
 
@@ -54,19 +57,19 @@ class ChargeWatch:
             if now_unix - self._caught_unix < PATIENCE_SECONDS:
                 raise GatewayOvercharges(self.missing)
             self._caught_unix = self._balance = None
-        comparable = meter.charged >= self._charged and now_unix - self._since_unix < BALANCE_DAYS_SECONDS
-        if self._balance is not None and meter.remaining is not None and comparable:
+        recent = now_unix - self._since_unix < BALANCE_DAYS_SECONDS
+        if self._balance is not None and meter.remaining is not None and self._same_link(meter) and recent:
             self._compare(self._balance - (meter.charged - self._charged), meter.remaining, now_unix)
             if self._caught_unix is not None:
                 raise GatewayOvercharges(self.missing)
-        self._set(meter.remaining, meter.charged, now_unix)
+        self._set(meter.remaining, meter, now_unix)
 
     def accepted(self, available_total: int, meter: Meter, now_unix: float) -> bool:
         """After a ticket was taken: whether it was credited in full. If not, the next `check` raises."""
-        if self._balance is not None and meter.charged >= self._charged:
+        if self._balance is not None and self._same_link(meter):
             due = self._balance + self.ticket_bytes - (meter.charged - self._charged)
             self._compare(due, available_total, now_unix)
-        self._set(available_total, meter.charged, now_unix)
+        self._set(available_total, meter, now_unix)
         return self._caught_unix is None
 
     def _compare(self, due: int, stated: int, now_unix: float) -> None:
@@ -74,5 +77,9 @@ class ChargeWatch:
         if self.missing > self.slack and self.ticket_bytes > self.slack:
             self._caught_unix = now_unix
 
-    def _set(self, balance: int | None, charged: int, now_unix: float) -> None:
-        self._balance, self._charged, self._since_unix = balance, charged, now_unix
+    def _same_link(self, meter: Meter) -> bool:
+        return meter.link == self._link and meter.charged >= self._charged
+
+    def _set(self, balance: int | None, meter: Meter, now_unix: float) -> None:
+        self._balance, self._charged, self._link = balance, meter.charged, meter.link
+        self._since_unix = now_unix

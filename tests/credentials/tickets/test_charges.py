@@ -75,6 +75,8 @@ def test_what_cannot_be_compared_accuses_nobody():
     watch.accepted(TICKET, Meter(TICKET, 5_000_000), 0.0)
     watch.check(Meter(0, 0), 1.0)  # another link counts from zero
     watch.accepted(TICKET, Meter(TICKET, 0), 1.0)
+    watch.check(Meter(0, 7, link=2), 1.0)
+    watch.accepted(TICKET, Meter(TICKET, 0), 1.0)
     watch.check(Meter(0, 0), 1.0 + BALANCE_DAYS_SECONDS)  # the gateway let it expire
 
 
