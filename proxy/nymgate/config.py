@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from nymgate.networks import checked_url
@@ -92,6 +92,13 @@ def _exit(text: str) -> str:
             Recipient.parse(text)
         except Exception as error:
             raise ValueError("not an address") from error
+    return text
+
+
+def _store_place(text: str) -> str:
+    scheme, separator, _rest = text.partition("://")
+    if separator and scheme != "sqlite+aiosqlite":
+        raise ValueError("this version keeps tickets in SQLite files only")
     return text
 
 
@@ -210,6 +217,74 @@ class Mixnet(Section):
     )
 
 
+class Account(Section):
+    """The account that pays for tickets. `nymgate account set` keeps its phrase in the ticket store, sealed; here
+    it can be brought by other means."""
+
+    phrase: SecretStr = setting(
+        SecretStr(""),
+        "The recovery phrase of the account. It is used instead of a stored one.",
+        "a recovery phrase of 12 to 24 words",
+        secret=True,
+    )
+
+
+class Tickets(Section):
+    """What pays for traffic."""
+
+    enabled: bool = setting(
+        True,
+        "Pay gateways with tickets. With false they are asked for their free allowance, which most do not give; "
+        "that is also done on networks that have no chain.",
+        "true or false",
+    )
+    source: Literal["smartcontract"] = setting(
+        "smartcontract",
+        "What tickets are paid with: a deposit of NYM in the e-cash contract.",
+        "smartcontract",
+    )
+    claim_below: Annotated[Size, Field(ge=100_000, le=1 << 40)] = setting(
+        40_000_000,
+        "The next ticket goes to the gateway when its allowance falls below this, so that traffic never waits for "
+        "a payment. A ticket is worth 200MB; only test networks need another value.",
+        SIZE_FORM + ", from 100kB to 1TiB",
+        write=format_size,
+    )
+    through_mixnet: bool = setting(
+        False,
+        "Send all traffic with the chain, the signers of tickets and the nym-api through the mixnet itself, by the "
+        "first address of `listen.mixed`: `nymgate run` has to be running for `nymgate account` and `nymgate tickets` "
+        "then. What cannot go there fails. One thing is asked directly: the list of nodes, while there is no way "
+        "into the mixnet yet.",
+        "true or false",
+    )
+
+
+class Store(Section):
+    """Where tickets, purchases and the phrase are kept. All of it is sealed with a key."""
+
+    url: Annotated[str, AfterValidator(_store_place)] = setting(
+        "",
+        "The database. Empty: tickets.sqlite in the folder of the network, within the data folder.",
+        "the path of a file, sqlite+aiosqlite:///path, or empty",
+    )
+    key_file: str = setting(
+        "",
+        "The file that holds the key, 64 hex digits. Empty: one beside the database, made with it; keep it "
+        "elsewhere if others can read the backups.",
+        "the path of a file, or empty",
+    )
+    key: SecretStr = setting(
+        SecretStr(""), "The key itself, for those who cannot give a file.", "64 hex digits", secret=True
+    )
+    passphrase: SecretStr = setting(
+        SecretStr(""),
+        "A passphrase that the key is made from, instead of a key.",
+        "8 characters or more",
+        secret=True,
+    )
+
+
 class Streams(Section):
     """What one connection of an application may take."""
 
@@ -286,7 +361,7 @@ class Config(BaseSettings):
     network: Annotated[str, Field(min_length=1)] = setting(
         "mainnet",
         "Which Nym network. localnet is the one that `nymgate localnet up` keeps running on this machine; "
-        "a path names a network file (TOML with `name` and `nym_api`) or one of upstream's .env files.",
+        "a path names a network file (TOML with `name`, `nym_api` and `[chain]`) or one of upstream's .env files.",
         "mainnet, sandbox, localnet or the path of a network file",
         flag="--network",
     )
@@ -299,6 +374,9 @@ class Config(BaseSettings):
     )
     listen: Listen = Field(default_factory=Listen)
     mixnet: Mixnet = Field(default_factory=Mixnet)
+    tickets: Tickets = Field(default_factory=Tickets)
+    account: Account = Field(default_factory=Account)
+    store: Store = Field(default_factory=Store)
     streams: Streams = Field(default_factory=Streams)
     log: Log = Field(default_factory=Log)
 

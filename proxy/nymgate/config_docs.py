@@ -12,7 +12,15 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic.fields import FieldInfo
 
 from nymgate.config import Config
-from nymgate.config_layers import Effective, environment_name, extra, section_model, settings, value_at
+from nymgate.config_layers import (
+    Effective,
+    credential_name,
+    environment_name,
+    extra,
+    section_model,
+    settings,
+    value_at,
+)
 
 COMMENT_COLUMNS: Final = 96
 SCRUBBED: Final = "<secret>"
@@ -25,13 +33,16 @@ PAGE_HEAD: Final = """\
 `nymgate run` needs no file. It reads `--config FILE`, else the file that `NYMGATE_CONFIG` names, else
 `$XDG_CONFIG_HOME/nymgate/nymgate.toml` if there is one. Environment variables win over the file, flags over
 both. A list in a variable is separated by commas. Any variable with `_FILE` appended names a file that holds
-the value. Unknown keys are errors. `nymgate config show` prints every value in force and where it came from.
+the value. Secrets may not stand in the file; systemd's credentials are read for them as well. Unknown keys are
+errors. `nymgate config show` prints every value in force and where it came from.
 
 Durations are written with their unit: `500ms`, `10s`, `10m`, `12h`, `1h30m`; sizes as `64KiB`, `1MB`."""
 
 
 def literal(info: FieldInfo, value: Any) -> str:
     """A value as it stands in the file."""
+    if extra(info, "secret"):
+        return '""'
     write = extra(info, "write")
     if write is not None:
         value = write(value)
@@ -56,10 +67,13 @@ def example_file(given: Mapping[str, Any] | None = None) -> str:
         section, _, name = key.rpartition(".")
         if section != table:
             table = section
-            lines += ["", "", f"# {_section_doc(section)}", f"[{section}]"]
+            lines += ["", "", *_comment(_section_doc(section)), f"[{section}]"]
         lines.append("")
         text = f"{info.description} Allowed: {extra(info, 'allowed')}."
-        lines += [f"# {line}" for line in textwrap.wrap(text, COMMENT_COLUMNS, break_on_hyphens=False)]
+        lines += _comment(text)
+        if extra(info, "secret"):
+            lines += _comment(f"Not in this file: {secret_ways(key)}.")
+            continue
         mark = "" if key in given else "#"
         lines.append(f"{mark}{name} = {literal(info, given.get(key, value_at(defaults, key)))}")
     return "\n".join(lines) + "\n"
@@ -77,6 +91,9 @@ def reference_page() -> str:
             title = f"`[{section}]`" if section else "Top of the file"
             lines += ["", f"## {title}", "", _section_doc(section)]
         flag = extra(info, "flag")
+        ways = f"- environment: `{environment_name(key)}`" + (f", flag: `{flag}`" if flag else "")
+        if extra(info, "secret"):
+            ways = f"- not in the file: {secret_ways(key, '`')}"
         lines += [
             "",
             f"### `{key}`",
@@ -85,22 +102,33 @@ def reference_page() -> str:
             "",
             f"- allowed: {extra(info, 'allowed')}",
             f"- default: `{literal(info, value_at(defaults, key))}`",
-            f"- environment: `{environment_name(key)}`" + (f", flag: `{flag}`" if flag else ""),
+            ways,
         ]
     return "\n".join(lines) + "\n"
+
+
+def _comment(text: str) -> list[str]:
+    return [f"# {line}" for line in textwrap.wrap(text, COMMENT_COLUMNS, break_on_hyphens=False)]
+
+
+def secret_ways(key: str, quote: str = "") -> str:
+    """How a secret is given."""
+    name = environment_name(key)
+    ways = [f"{quote}{text}{quote}" for text in (f"{name}_FILE", credential_name(key), name)]
+    return f"{ways[0]} names a file, or a systemd credential {ways[1]}, or {ways[2]}"
 
 
 def _section_doc(section: str) -> str:
     if not section:
         return (Config.__doc__ or "").split(".", 1)[1].strip()
     model = section_model(Config.model_fields[section])
-    return (model.__doc__ or "") if model else ""
+    return " ".join((model.__doc__ or "").split()) if model else ""
 
 
 def shown_value(info: FieldInfo, value: Any) -> Any:
     """A value for a listing: in its written form, secrets and passwords within URLs replaced."""
-    if extra(info, "secret") and value:
-        return SCRUBBED
+    if extra(info, "secret"):
+        return SCRUBBED if value else ""
     write = extra(info, "write")
     if write is not None:
         return write(value)

@@ -7,7 +7,8 @@ brought the value.
 * file: ``--config FILE``, else ``$NYMGATE_CONFIG``, else ``$XDG_CONFIG_HOME/nymgate/nymgate.toml`` if it
   exists;
 * environment: ``NYMGATE_NETWORK``, ``NYMGATE_MIXNET__EXIT``; lists are separated by commas; any of them with
-  ``_FILE`` appended names a file to read the value from (container secrets);
+  ``_FILE`` appended names a file to read the value from (container secrets); secrets also as credentials of
+  systemd, ``nymgate.account.phrase`` and so on. Secrets in the file are refused: it is copied and shown around;
 * flags of the command.
 """
 
@@ -31,6 +32,8 @@ from nymgate.errors import ConfigError
 ENVIRONMENT_PREFIX: Final = "NYMGATE_"
 NESTING: Final = "__"
 CONFIG_VARIABLE: Final = "NYMGATE_CONFIG"
+CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
+CREDENTIAL_PREFIX: Final = "nymgate."
 CONFIG_FILE_NAME: Final = "nymgate.toml"
 VALUE_FILE_MAX_BYTES: Final = 64 << 10
 # Kubernetes sets these in every pod of a namespace that has a Service called nymgate.
@@ -94,6 +97,11 @@ def value_at(config: Config, key: str) -> Any:
 def environment_name(key: str) -> str:
     """``mixnet.exit`` → ``NYMGATE_MIXNET__EXIT``."""
     return ENVIRONMENT_PREFIX + key.upper().replace(".", NESTING)
+
+
+def credential_name(key: str) -> str:
+    """``account.phrase`` → ``nymgate.account.phrase``, as in ``LoadCredential=``."""
+    return CREDENTIAL_PREFIX + key
 
 
 def default_config_path(environ: Mapping[str, str]) -> Path:
@@ -172,6 +180,11 @@ def parse_file(text: str, where: str) -> Layer:
     for key in values:
         if key not in known:
             raise _unknown(key, key, where, list(known), "key")
+        if extra(known[key], "secret"):
+            raise ConfigError(
+                f"{key} stands in {where}, where secrets do not belong.",
+                f"Let {environment_name(key)}_FILE name a file that holds it.",
+            )
     return Layer(values, dict.fromkeys(values, where))
 
 
@@ -195,7 +208,25 @@ def environment_layer(environ: Mapping[str, str]) -> Layer:
             raise _unknown(variable, variable, "the environment", list(names), "variable")
         key, info = names[name]
         values[key], origins[key] = _from_text(text, info), variable
+    for key, text in _credentials(environ):
+        if key in values:
+            raise ConfigError(
+                f"{key} is given by {origins[key]} and as credential {credential_name(key)}.",
+                "Take one of them away.",
+            )
+        values[key], origins[key] = text, f"credential {credential_name(key)}"
     return Layer(values, origins)
+
+
+def _credentials(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Secrets that systemd hands over."""
+    folder = environ.get(CREDENTIALS_VARIABLE)
+    if not folder:
+        return
+    for key, info in settings().items():
+        path = Path(folder) / credential_name(key)
+        if extra(info, "secret") and path.exists():
+            yield key, _value_file(f"credential {credential_name(key)}", str(path))
 
 
 def flag_layer(flags: Mapping[str, object]) -> Layer:

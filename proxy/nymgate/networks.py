@@ -5,8 +5,12 @@
     name = "testbed"
     nym_api = ["http://10.0.0.5:8080/api/"]
 
-or one of upstream's ``.env`` files, of which ``NETWORK_NAME``, ``NYM_API`` and ``NYM_APIS`` are read.
-``localnet`` is the file that ``nymgate localnet up`` leaves in the data folder while it runs.
+or one of upstream's ``.env`` files. ``localnet`` is the file that ``nymgate localnet up`` leaves in the data
+folder while it runs.
+
+A network may have a chain on which tickets are paid for: the table ``[chain]`` of a TOML file, or the contract
+addresses of a ``.env`` file (``nym_credentials.networks`` has the keys). One without can only be used for as
+long as its gateways give something away, or with tickets from elsewhere.
 """
 
 import json
@@ -16,27 +20,26 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from nym_credentials.errors import NetworkDescriptionInvalid
+from nym_credentials.networks import MAINNET, SANDBOX, ChainNetwork, load_network
 from nymgate.errors import NetworkFileError
 
 NETWORK_FILE_MAX_BYTES: Final = 1 << 20
 LOCALNET_FILE_NAME: Final = "localnet.toml"
+_ENV_CONTRACTS: Final = ("ECASH_CONTRACT_ADDRESS", "COCONUT_DKG_CONTRACT_ADDRESS")
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network by name, and where its nym-api answers (base URLs, tried in this order)."""
+    """A network by name, where its nym-api answers (base URLs, tried in this order), and its chain if it has one."""
 
     name: str
     nym_api: tuple[str, ...]
+    chain: ChainNetwork | None = None
 
 
-# From upstream's network defaults (envs/*.env, common/network-defaults). Entries that only work with domain
-# fronting are left out: this client does not front.
 KNOWN_NETWORKS: Final = {
-    "mainnet": Network(
-        "mainnet", ("https://validator.nymtech.net/api/", "https://cdn1.media-platform.net/api/")
-    ),
-    "sandbox": Network("sandbox", ("https://sandbox-nym-api1.nymtech.net/api/",)),
+    chain.name: Network(chain.name, chain.nym_api_urls, chain) for chain in (MAINNET, SANDBOX)
 }
 
 
@@ -82,10 +85,12 @@ def parse_toml_network(text: str, where: str) -> Network:
     except tomllib.TOMLDecodeError as error:
         raise NetworkFileError(f"{where} is not TOML: {error}.", "Correct that line.") from error
     for key in table:
-        if key not in ("name", "nym_api"):
+        if key not in ("name", "nym_api", "chain"):
             raise NetworkFileError(
-                f"{where}: unknown key {key!r}.", "A network file has `name` and `nym_api`."
+                f"{where}: unknown key {key!r}.", "A network file has `name`, `nym_api` and `[chain]`."
             )
+    if "chain" in table:
+        return _with_chain(text, where)
     name, urls = table.get("name", Path(where).stem), table.get("nym_api")
     if not isinstance(name, str) or not name:
         raise NetworkFileError(f"{where}: `name` is {name!r}.", "It has to be a text.")
@@ -110,6 +115,8 @@ def parse_env_network(text: str, where: str) -> Network:
         if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
             value = value[1:-1]
         values[key.strip()] = value
+    if any(values.get(name) for name in _ENV_CONTRACTS):
+        return _with_chain(text, where)
     urls = [values["NYM_API"]] if values.get("NYM_API") else []
     if values.get("NYM_APIS"):
         urls += [url for url in _direct_urls(values["NYM_APIS"], where) if url not in urls]
@@ -119,6 +126,16 @@ def parse_env_network(text: str, where: str) -> Network:
         )
     name = values.get("NETWORK_NAME") or Path(where).stem
     return Network(name, tuple(_checked_url(url, where, "NYM_API") for url in urls))
+
+
+def _with_chain(text: str, where: str) -> Network:
+    try:
+        chain = load_network(text, where)
+    except NetworkDescriptionInvalid as error:
+        raise NetworkFileError(error.happened, error.to_do or "Correct it, or use another file.") from error
+    return Network(
+        chain.name, tuple(_checked_url(url, where, "nym_api") for url in chain.nym_api_urls), chain
+    )
 
 
 def _direct_urls(text: str, where: str) -> list[str]:

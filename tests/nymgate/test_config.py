@@ -220,7 +220,9 @@ def test_the_example_file_is_the_defaults(tmp_path, home):
     )
     everything = load(file=write(tmp_path, uncommented), environ=home)
     assert everything.config == Config()
-    assert set(everything.origins) == set(settings()), "every key stands in the example"
+    secrets = {key for key, info in settings().items() if extra(info, "secret")}
+    assert set(everything.origins) == set(settings()) - secrets, "every key stands in the example"
+    assert all(f"{environment_name(key)}_FILE" in text for key in secrets)
 
 
 def test_the_example_file_takes_values(tmp_path, home):
@@ -255,6 +257,37 @@ def test_profiles_are_those_of_the_mixnet():
     assert [name for name in PROFILES if name not in allowed] == []
     for name in PROFILES:
         assert load(environ={"HOME": "/x", "NYMGATE_MIXNET__PROFILE": name}).config.mixnet.profile == name
+
+
+SECRET = "correct horse battery staple"
+
+
+@pytest.mark.parametrize("key", ["account.phrase", "store.passphrase"])
+def test_secrets_come_by_environment_file_or_credential_and_are_never_shown(tmp_path, home, key):
+    name = environment_name(key)
+    (tmp_path / "file").write_text(SECRET + "\n")
+    (tmp_path / f"nymgate.{key}").write_text(SECRET + "\n")
+    for environ, origin in (
+        ({name: SECRET}, name),
+        ({f"{name}_FILE": str(tmp_path / "file")}, f"{name}_FILE"),
+        ({"CREDENTIALS_DIRECTORY": str(tmp_path)}, f"credential nymgate.{key}"),
+    ):
+        effective = load(environ=home | environ)
+        assert value_at(effective.config, key).get_secret_value() == SECRET
+        shown = {name: (value, where) for name, value, where in listing(effective)}
+        assert shown[key] == ("<secret>", origin)
+        assert SECRET not in repr(effective) + str(effective.config) + repr(shown)
+    with pytest.raises(ConfigError, match="Take one of them away"):
+        load(environ=home | {name: SECRET, "CREDENTIALS_DIRECTORY": str(tmp_path)})
+    section, _, field = key.partition(".")
+    with pytest.raises(ConfigError, match="secrets do not belong") as caught:
+        parse_file(f"[{section}]\n{field} = '{SECRET}'", "my.toml")
+    assert SECRET not in str(caught.value)
+
+
+def test_the_store_says_what_it_cannot_be_kept_in(home):
+    with pytest.raises(ConfigError, match="SQLite"):
+        load(environ=home | {"NYMGATE_STORE__URL": "postgresql+asyncpg://host/db"})
 
 
 def test_passwords_in_urls_are_not_listed(home):

@@ -1,9 +1,11 @@
 """Networks by name and by file."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from nym_credentials.networks import MAINNET, dump_env, dump_network
 from nymgate.errors import NetworkFileError
 from nymgate.networks import (
     Network,
@@ -51,6 +53,21 @@ def test_a_path_names_an_env_file_of_upstream(tmp_path):
     assert read_network_file(path) == Network(
         "sandbox", ("https://one.example/api/", "https://two.example/api/")
     )
+
+
+def test_a_network_with_a_chain_brings_it_along(tmp_path):
+    toml, env = tmp_path / "net.toml", tmp_path / "net.env"
+    known = replace(MAINNET, name="testbed", chain_id=None)
+    toml.write_text(dump_network(known))
+    env.write_text("".join(f"{key}={value}\n" for key, value in dump_env(known).items()))
+    for path in (toml, env):
+        assert read_network_file(path) == Network("testbed", known.nym_api_urls, known)
+    env.write_text(env.read_text().replace(MAINNET.contracts.ecash, "n1nonsense"))
+    with pytest.raises(NetworkFileError, match="ECASH_CONTRACT_ADDRESS"):
+        read_network_file(env)
+    toml.write_text("name = 'x'\nnym_api = 'http://a/'\n[chain]\nrpc = 'http://b/'\n")
+    with pytest.raises(NetworkFileError, match=r"chain\.contracts is missing"):
+        read_network_file(toml)
 
 
 @pytest.mark.parametrize(
