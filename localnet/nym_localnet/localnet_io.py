@@ -428,6 +428,7 @@ def summary(net: Localnet) -> dict[str, Any]:
             "chain_id": payments.options.chain_id,
             "faucet": payments.faucet_url,
             "faucet_address": payments.address("faucet"),
+            "faucet_phrase_file": str(payments.faucet_phrase_file),
             "signers": [signer.url for signer in payments.signers],
             "threshold": payments.options.threshold,
             "price": str(payments.nyx.ecash.price),

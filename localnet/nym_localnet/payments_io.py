@@ -44,6 +44,8 @@ FAUCET_FILE: Final = "faucet.phrase"
 CHAIN_NAME: Final = "chain"
 FAUCET: Final = "faucet"
 ADMIN: Final = "admin"
+NOWHERE: Final = "http://127.0.0.1:1/"
+"""nothing listens there; otherwise nodes of upstream would ask the internet"""
 GATEWAY_FUNDS: Final = 5_000_000
 """unym; gateways of the reference insist on 1 000 000"""
 
@@ -133,8 +135,7 @@ class Payments:
             nyx.dkg.begin_epoch(self._published(options.initial_epoch), self._clock())
         self._chain.save()
         await asyncio.to_thread(self.prepare, nyx.dkg.current_epoch)
-        if self._durable:
-            write_file(self._file(FAUCET_FILE), self.faucet_phrase + "\n", mode=0o600)
+        write_file(self.faucet_phrase_file, self.faucet_phrase + "\n", mode=0o600)
         return ports
 
     async def close(self) -> None:
@@ -177,6 +178,11 @@ class Payments:
         """The recovery phrase of the faucet's account."""
         return phrase_for(self._seed, FAUCET)
 
+    @property
+    def faucet_phrase_file(self) -> Path:
+        """Where that phrase is written, for the owner's eyes only."""
+        return self._file(FAUCET_FILE)
+
     def phrase(self, name: str) -> str:
         """The recovery phrase of one of the network's own accounts: a gateway, a signer, `admin`, `faucet`."""
         return phrase_for(self._seed, name)
@@ -212,7 +218,8 @@ class Payments:
 
     def network_env(self, nym_api_url: str) -> str:
         """The environment file for programs of upstream's."""
-        return "".join(f"{name}={value}\n" for name, value in dump_env(self.network(nym_api_url)).items())
+        variables = dump_env(self.network(nym_api_url)) | {"UPGRADE_MODE_ATTESTATION_URL": NOWHERE}
+        return "".join(f"{name}={value}\n" for name, value in variables.items())
 
     def desk_settings(self, gateway: str) -> DeskSettings:
         """How a gateway takes tickets."""

@@ -13,6 +13,10 @@
         @pytest.mark.localnet(gateways=1, loss={"mix2": 0.2})
         async def test_with_loss(localnet): ...
 
+        @pytest.mark.localnet(pay=True)
+        async def test_buying(localnet):
+            await localnet.payments.fund(address, 200_000_000)
+
 `localnet_factory` An async function ``await localnet_factory(**options)`` that starts as many networks as a
 test wants; all of them end with the test.
 
