@@ -7,7 +7,7 @@ injected, packets come out of `poll`, frames go into `receive`. `client_io.Mixne
 from __future__ import annotations
 
 import random
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -43,6 +43,7 @@ from nym_sphinx import (
 
 from .bank import Supply, SurbBanks
 from .congestion import CongestionWindow
+from .cover_stock import CoverStock
 from .errors import NoReplySurbs, TopologyError
 from .keys import ClientKeys
 from .lanes import Lane, LaneQueues
@@ -62,8 +63,6 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 OUTFOX_ACK_LIMIT_BYTES = 48
 BURST_PACKETS = 8  # per poll without a schedule: bounds how long one poll may take
 IDLE_QUEUE_LOW_PACKETS = 4
-COVER_BATCH_PACKETS = 16
-COVER_MARKS_REMEMBERED = 4096  # more than a minute of cover; what comes back later is counted as undecodable
 SURB_REQUEST_RETRANSMISSIONS = 10
 # At 36 % loss (one fifth each way) 25 attempts fail once in 10^11 packets; a dead recipient is reported after
 # about 25 × 1.6 s.
@@ -150,8 +149,7 @@ class ClientCore:
         self._pending = PendingAcks(options.ack_wait_multiplier, options.ack_wait_addition_seconds)
         self._unacked: dict[int, set[Outgoing]] = {}
         self._window = CongestionWindow(now)
-        self._covers: list[tuple[MixPacket, bytes]] = []
-        self._cover_marks: OrderedDict[bytes, None] = OrderedDict()
+        self._cover_stock = CoverStock(self._builder)
         self._sender_tags: dict[Recipient, bytes] = {}
         self._main: PoissonSchedule | None = None
         self._cover: PoissonSchedule | None = None
@@ -170,7 +168,7 @@ class ClientCore:
         """Use another view of the network; None when it is too old to be trusted (nothing is sent then)."""
         before = self._builder.topology
         self._builder.topology = topology
-        self._covers.clear()
+        self._cover_stock.discard()
         if topology is not None and before is not None and before.rotation_id != topology.rotation_id:
             self._builder.previous = before
             self.reply_keys.note_rotation()
@@ -385,14 +383,12 @@ class ClientCore:
         if len(frame) <= OUTFOX_ACK_LIMIT_BYTES:
             self._receive_ack(frame, now)
             return []
-        head = frame[:DIGEST_BYTES]
-        if head in self._cover_marks:
-            del self._cover_marks[head]
+        if self._cover_stock.is_ours(frame):
             self.stats.cover_received += 1
             return []
         via: Recipient | None = None
         try:
-            key = self.reply_keys.take(head)
+            key = self.reply_keys.take(frame[:DIGEST_BYTES])
             if key is not None:
                 via = key.recipient
                 self.used_digests.append(key.digest)
@@ -585,18 +581,11 @@ class ClientCore:
         return None
 
     def _cover_packet(self) -> MixPacket | None:
-        if not self._covers:
-            # Several at a time: an idle client is woken for every slot, and most of the cost of one packet made then
-            # is that caches are cold.
-            try:
-                self._covers = [self._builder.cover() for _ in range(COVER_BATCH_PACKETS)]
-            except (TopologyError, SphinxError):
-                self.stats.empty_slots += 1
-                return None
-        packet, mark = self._covers.pop()
-        self._cover_marks[mark] = None
-        if len(self._cover_marks) > COVER_MARKS_REMEMBERED:
-            self._cover_marks.popitem(last=False)
+        try:
+            packet = self._cover_stock.take()
+        except (TopologyError, SphinxError):
+            self.stats.empty_slots += 1
+            return None
         self.stats.sent_cover += 1
         return packet
 

@@ -306,13 +306,13 @@ def test_oversized_messages_are_refused():
 
 
 def test_marks_of_lost_cover_do_not_pile_up(monkeypatch):
-    monkeypatch.setattr("nym_mixnet.core.COVER_MARKS_REMEMBERED", 20)
+    monkeypatch.setattr("nym_mixnet.cover_stock.MARKS_REMEMBERED", 20)
     net = SimNet()
     alice = net.client(1, profile="standard")
     alice.filter = lambda packet: False
     net.run(3)
     assert alice.core.stats.sent_cover > 100
-    assert len(alice.core._cover_marks) == 20
+    assert alice.core._cover_stock.under_way == 20
 
 
 def test_packets_on_the_wire_are_whole_regular_packets():
