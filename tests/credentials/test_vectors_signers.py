@@ -8,9 +8,13 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from aiohttp import web
 
+from nym_credentials.signers import refusals
 from nym_credentials.signers.audits import AuditRequest, ChallengeAnswer, DataAnswer, IssuedCounts, IssuedFor
+from nym_credentials.signers.client_io import SignerHttp
 from nym_credentials.signers.envelope import Envelope, EnvelopeSignatureInvalid
+from nym_credentials.signers.epoch import Signer
 from nym_credentials.signers.issuance import (
     BlindSignAnswer,
     CoinSignaturesAnswer,
@@ -29,9 +33,11 @@ from nym_credentials.signers.tickets import (
     VerifyTicketRequest,
 )
 from nym_credentials.signers.wire import Body, Output, WireReader, byte_string, compact, varint
+from tests.credentials.signers.mini_signers import serve
 from tests.vector_files import is_foreign_set, load, unhex
 from zknym import (
     IssuedRecord,
+    PaymentRejected,
     SignerSecretKey,
     SignRequest,
     VerificationKey,
@@ -109,6 +115,15 @@ def check_forms(forms: dict[str, str], body: type[Body]) -> Body:
     return read
 
 
+REFUSALS = {
+    refusals.DKG_RUNNING: Verdict.LATER,
+    refusals.NO_KEYS_YET: Verdict.LATER,
+    refusals.DATE_TOO_LATE: Verdict.LATER,
+    refusals.NOT_A_SIGNER: Verdict.OTHERS,
+    refusals.SIGNATURE_WRONG: Verdict.FATAL,
+}
+
+
 class TestBlindSign:
     def test_request(self, chain):
         recorded = part(chain, "blind_sign")
@@ -136,7 +151,7 @@ class TestGlobalData:
         master = VerificationKey.decode(unhex(data["master_vk_bytes_hex"]))
         own = None
         if name.endswith("_signer1"):
-            own = next(s for s in chain["blind_sign"]["signers"] if s["index"] == 1)
+            own = next(s for s in part(chain, "blind_sign")["signers"] if s["index"] == 1)
             own = VerificationKey.decode(unhex(own["vk_bytes_hex"]))
         match read:
             case MasterKeyAnswer(key):
@@ -309,7 +324,11 @@ class TestRecordedExchanges:
                     read = VerifyTicketAnswer.decode(answer)
                     ask = VerifyTicketRequest.from_json(request["body"])
                     assert ask.to_json() == request["body"]
-                    ask.credential.verify(master)
+                    if read.rejection is Rejection.INVALID:
+                        with pytest.raises(PaymentRejected):
+                            ask.credential.verify(master)
+                    else:
+                        ask.credential.verify(master)
                 case _:
                     pytest.fail(f"nobody checks {route}")
             assert compact(read.to_json()) == answer
@@ -317,9 +336,61 @@ class TestRecordedExchanges:
     def test_refusal(self, recorded):
         refused = part(part(recorded, "error_answers"), "blind-sign refused")
         assert refused
+        known = 0
         for step in refused:
             answer = step["response"]
             refusal = Refusal(answer["status"], answer["body"])
-            assert refusal.verdict is Verdict.LATER, "the deposit is paid: nothing here is final"
+            if answer["body"] in REFUSALS:
+                assert refusal.verdict is REFUSALS[answer["body"]]
+                known += 1
             ask = SignRequest.from_json(step["request"]["body"])
             assert ask.to_json() == step["request"]["body"]
+        assert known or is_foreign_set()
+
+    async def test_the_client_says_and_hears_the_same(self, recorded, steps):
+        """Our client in front of a server that knows nothing but the recording."""
+        answers = {}
+        for step in steps:
+            request = step["request"]
+            key = (request["method"], request["path"], compact(request["body"]))
+            answers.setdefault(key, step["response"])
+        missed = []
+
+        async def handle(request: web.Request) -> web.Response:
+            text = await request.text()
+            body = compact(json.loads(text) if text else None)
+            found = answers.get((request.method, request.path_qs, body))
+            if found is None:
+                missed.append(request.path_qs)
+                raise web.HTTPNotFound
+            return web.json_response(found["body"], status=found["status"])
+
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", handle)
+        state = recorded["state"]
+        master = VerificationKey.decode(unhex(state["master_verification_key_hex"]))
+        checked = 0
+        async with serve(app) as url, SignerHttp() as http:
+            signer = Signer(1, master, url)
+            for method, path, body in answers:
+                parts = urlsplit(path)
+                query = dict(parse_qsl(parts.query))
+                epoch = epoch_parameter(query.get("epoch_id")) or 0
+                if parts.path == Route.MASTER_KEY.path:
+                    assert await http.master_key(signer, epoch) == master
+                elif parts.path == Route.COINS.path:
+                    (await http.coin_signatures(signer, epoch)).verify(master)
+                elif parts.path == Route.DATES.path:
+                    day = date_parameter(query["expiration_date"])
+                    assert day is not None
+                    (await http.date_signatures(signer, epoch, day)).verify(master)
+                elif parts.path == Route.BLIND_SIGN.path:
+                    ask = SignRequest.from_json(json.loads(body))
+                    recorded_answer = answers[method, path, body]["body"]
+                    blinded = await http.blind_sign(signer, ask)
+                    assert blinded.to_json() == recorded_answer["blinded_signature"]
+                else:
+                    continue
+                checked += 1
+        assert not missed
+        assert checked or is_foreign_set()

@@ -76,7 +76,7 @@ class ShareCollector:
         """Verifies an answer and keeps it; milliseconds. Raises `IssuanceError`: drop it, and name the signer."""
         wrong: EcashError | None = None
         for epoch_id, signers in self._epochs.items():
-            candidate = signers.by_url(signer.base)
+            candidate = signers.same_as(signer)
             if candidate is None:
                 continue
             try:

@@ -82,9 +82,11 @@ class SignerSet:
             )
         return cls(epoch_id, threshold, tuple(signers.values()), issuing, wait_seconds)
 
-    def by_url(self, url: str) -> Signer | None:
-        """The signer with that address."""
-        return next((signer for signer in self.signers if signer.base == url.rstrip("/")), None)
+    def same_as(self, other: Signer) -> Signer | None:
+        """The signer of this epoch that is one of another epoch: at the same address, else of the same account."""
+        at_address = (signer for signer in self.signers if signer.base == other.base)
+        of_account = (signer for signer in self.signers if other.owner and signer.owner == other.owner)
+        return next(at_address, None) or next(of_account, None)
 
     def by_index(self, index: int) -> Signer | None:
         """The signer with that index."""

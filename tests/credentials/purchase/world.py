@@ -49,6 +49,7 @@ class PurchaseWorld:
     chain: MiniChain
     chain_url: str
     folder: Path
+    others: int = 0
 
     @property
     def store(self) -> FileStore:

@@ -244,8 +244,10 @@ def test_shares_of_the_chain():
     found = SignerSet.of_shares(5, 2, [*rows, rows[0]])
     assert [signer.index for signer in found.signers] == [1, 2, 3]
     assert found.master_key() == KEYS.master
-    assert found.by_url("http://s2").index == 2
-    assert found.by_url("http://s9") is None
+    moved = Signer(9, KEYS.master, "http://elsewhere", "n1")
+    assert found.same_as(Signer(9, KEYS.master, "http://s2")).index == 2
+    assert found.same_as(moved).index == 1
+    assert found.same_as(Signer(9, KEYS.master, "http://elsewhere")) is None
     assert found.by_index(9) is None
 
 
