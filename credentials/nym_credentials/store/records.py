@@ -196,6 +196,8 @@ POINTS: Final = (
     "import:committed",
     "export:begun",
     "export:committed",
+    "move:noted",
+    "move:committed",
 )
 """Where a process can die in the middle of money, in the words of the hook `at` of the store.
 

@@ -83,6 +83,10 @@ class TicketStore:
             raise
         return cls(core, left_behind)
 
+    def at(self, point: str) -> None:
+        """For parts of the store that live outside of this class: see `StoreCore.at`."""
+        self._core.at(point)
+
     async def close(self) -> None:
         """Finishes what is under way and lets the files go. Safe to call twice."""
         await self._core.tasks.settled()

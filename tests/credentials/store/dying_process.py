@@ -8,6 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
+from nym_credentials.store.client_database_io import move_client_books
 from nym_credentials.store.records import Settlement
 from nym_credentials.store.store_io import TicketStore
 from zknym import ImportableTicketBook, TicketType
@@ -34,6 +35,9 @@ async def main(path: str, book_path: str, action: str, point: str) -> None:
         armed = True
         exported = await store.export_book(1)
         Path(book_path).with_name("exported").write_bytes(exported)
+    elif action == "move":
+        armed = True
+        await move_client_books(store, Path(path).with_name("credentials_database.db"), today)
     elif action == "share":
         for _ in range(10):
             taken = await store.take(TicketType.MIXNET_ENTRY, today)

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from nym_credentials.store.client_database_io import move_client_books
 from nym_credentials.store.records import POINTS, BookState, Settlement
 from nym_credentials.store.store_io import TicketStore
 from tests.credentials.books import EXPIRATION, TYPE, book_file
+from tests.credentials.store.client_databases import client_spends, write_client_database
 from tests.credentials.store.test_purchases import purchase_on_its_way
 from zknym import ImportableTicketBook
 
@@ -48,6 +50,7 @@ def test_every_point_is_here():
         "finish",
         "import",
         "export",
+        "move",
     }
 
 
@@ -138,6 +141,22 @@ async def test_while_exporting(path, book_path, point):
         ):  # the file was never written: the operator asks again, or takes it back
             assert await store.export_book(1, again=True) == book_file()
             assert (await store.import_book(book_file(), EXPIRATION, reclaim=True)).remaining == 50
+
+
+@pytest.mark.parametrize("goes_on", [False, True], ids=["client stays off", "client goes on"])
+@pytest.mark.parametrize("point", points("move"))
+async def test_while_moving_books_out_of_a_clients_database(path, book_path, point, goes_on):
+    client = path.with_name("credentials_database.db")
+    path.parent.mkdir()
+    write_client_database(client, [(ImportableTicketBook.decode(book_file()), 3, 50)])
+    die(path, book_path, "move", point)
+    spent_there = client_spends(client, 2) if goes_on else []
+    assert spent_there == ([3, 4] if goes_on and point == "move:noted" else [])
+    async with await TicketStore.open(path) as store:
+        assert len(await move_client_books(store, client, EXPIRATION)) == 1
+        assert (await store.take(TYPE, EXPIRATION)).index == 3 + len(spent_there)
+        assert await move_client_books(store, client, EXPIRATION) == []
+    assert client_spends(client, 1) == []
 
 
 async def test_several_processes_at_once(path, book_path):
