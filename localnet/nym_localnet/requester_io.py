@@ -46,7 +46,7 @@ from nym_exit.versions import CURRENT
 from nym_localnet.counters import ExitCounters, Faults
 from nym_localnet.exit_targets_io import CheckedTarget, Target, connect, find_target
 from nym_mixnet.client_io import MixnetClient
-from nym_mixnet.core import ReceivedMessage
+from nym_mixnet.client_records import ReceivedMessage
 from nym_mixnet.errors import MixnetError
 from nym_mixnet.lanes import Lane
 from nym_mixnet.link_state import LinkState

@@ -56,7 +56,7 @@ from nym_sphinx.addressing import Recipient
 from nym_sphinx.rng import SYSTEM_RNG
 
 if TYPE_CHECKING:
-    from nym_mixnet.core import ReceivedMessage
+    from nym_mixnet.client_records import ReceivedMessage
 
 log = logging.getLogger(__name__)
 

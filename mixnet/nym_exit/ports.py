@@ -16,7 +16,7 @@ from nym_sphinx.addressing import Recipient
 
 if TYPE_CHECKING:
     from nym_mixnet.client_io import MixnetClient
-    from nym_mixnet.core import ReceivedMessage
+    from nym_mixnet.client_records import ReceivedMessage
     from nym_mixnet.link_state import LinkState
 
     def _the_real_client_fits(client: MixnetClient) -> ClientPort:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nym_mixnet.client_io import MixnetClient, SurbBankHandle
-    from nym_mixnet.core import ClientCore, ClientOptions, ClientStats, ReceivedMessage
+    from nym_mixnet.client_records import ClientOptions, ClientStats, ReceivedMessage
+    from nym_mixnet.core import ClientCore
     from nym_mixnet.errors import ErrorKind, MixnetError
     from nym_mixnet.keys import ClientKeys
     from nym_mixnet.lanes import Lane

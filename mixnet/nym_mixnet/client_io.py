@@ -22,7 +22,8 @@ from typing import Self
 from nym_sphinx import SYSTEM_RNG, MixPacket, Recipient
 
 from .bank import SurbBank
-from .core import ClientCore, ClientOptions, ClientStats, ReceivedMessage
+from .client_records import ClientOptions, ClientStats, ReceivedMessage
+from .core import ClientCore
 from .errors import LinkDown, MixnetError, TopologyError, TopologyUnusable
 from .gateway_io import GatewayLink, LinkState, LinkStats
 from .lanes import Lane

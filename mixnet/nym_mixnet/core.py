@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from nym_sphinx import (
     ACK_CONTENT_BYTES,
@@ -42,6 +41,7 @@ from nym_sphinx import (
 )
 
 from .bank import Supply, SurbBanks
+from .client_records import ClientOptions, ClientStats, ReceivedMessage
 from .congestion import CongestionWindow
 from .cover_stock import CoverStock
 from .errors import NoReplySurbs, TopologyError
@@ -50,7 +50,7 @@ from .lanes import Lane, LaneQueues
 from .nym_api import KeyRotationInfo
 from .outgoing import Outgoing, Sending, StoredSurb
 from .packets import PACKET_SIZE, PacketBuilder
-from .pending import ACK_WAIT_ADDITION_SECONDS, ACK_WAIT_MULTIPLIER, Pending, PendingAcks
+from .pending import Pending, PendingAcks
 from .poisson import PoissonSchedule
 from .profiles import TrafficProfile
 from .reconstruction import Reconstructor
@@ -64,52 +64,6 @@ OUTFOX_ACK_LIMIT_BYTES = 48
 BURST_PACKETS = 8  # per poll without a schedule: bounds how long one poll may take
 IDLE_QUEUE_LOW_PACKETS = 4
 SURB_REQUEST_RETRANSMISSIONS = 10
-# At 36 % loss (one fifth each way) 25 attempts fail once in 10^11 packets; a dead recipient is reported after
-# about 25 × 1.6 s.
-RETRANSMISSION_LIMIT = 25
-
-
-@dataclass(frozen=True, slots=True)
-class ClientOptions:
-    """Behaviour of a client beyond its traffic profile; defaults as docs/protocol/04 §1 unless said."""
-
-    version: int = V259
-    retransmission_limit: int = RETRANSMISSION_LIMIT  # the reference has none and never gives up
-    ack_wait_multiplier: float = ACK_WAIT_MULTIPLIER
-    ack_wait_addition_seconds: float = ACK_WAIT_ADDITION_SECONDS
-    use_cover_slots_for_data: bool = False  # loop cover slots carry data while there is any
-
-
-@dataclass(slots=True)
-class ClientStats:
-    """Counters since start. `acks_received` counts acks of our own packets, cover included."""
-
-    sent_real: int = 0
-    sent_cover: int = 0
-    sent_retransmissions: int = 0
-    sent_surb_supply: int = 0
-    acks_received: int = 0
-    cover_acks_received: int = 0
-    frames_received: int = 0
-    replies_received: int = 0
-    cover_received: int = 0
-    messages_received: int = 0
-    surbs_made: int = 0
-    surbs_received: int = 0
-    packets_lost: int = 0
-    undecodable: int = 0
-    unknown_lengths: int = 0
-    empty_slots: int = 0
-    ack_seconds_smoothed: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivedMessage:
-    """A whole message. `sender_tag`: whom `reply` can answer; `via`: for a reply, whom its SURB was given to."""
-
-    data: bytes = field(repr=False)
-    sender_tag: bytes | None = field(default=None, repr=False)
-    via: Recipient | None = field(default=None, repr=False)
 
 
 def _ignore_lane(lane: int) -> None:

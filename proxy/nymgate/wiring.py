@@ -14,7 +14,7 @@ from nym_exit.errors import ExitError
 from nym_exit.options import ExitOptions
 from nym_exit.stream_options import StreamOptions
 from nym_exit.surb_policy import SurbPolicy
-from nym_mixnet.core import ClientOptions
+from nym_mixnet.client_records import ClientOptions
 from nym_mixnet.errors import ErrorKind, MixnetError, StoreError, StoreInUse, TopologyError
 from nym_mixnet.profiles import PROFILES, TrafficProfile
 from nym_mixnet.topology import RoutingNode, Topology

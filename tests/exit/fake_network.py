@@ -31,7 +31,7 @@ from nym_exit.exit_policy import ExitPolicy
 from nym_exit.stream import StreamCore
 from nym_exit.stream_io import MixStream
 from nym_exit.stream_options import StreamOptions
-from nym_mixnet.core import ReceivedMessage
+from nym_mixnet.client_records import ReceivedMessage
 from nym_mixnet.lanes import Lane
 from nym_mixnet.link_state import LinkState
 from nym_mixnet.outgoing import Sending

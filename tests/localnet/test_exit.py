@@ -35,7 +35,7 @@ from nym_localnet import Localnet, LocalnetOptions
 from nym_localnet.counters import Faults
 from nym_localnet.requester_io import LANE_PACKETS, Requester
 from nym_mixnet.client_io import MixnetClient
-from nym_mixnet.core import ReceivedMessage
+from nym_mixnet.client_records import ReceivedMessage
 from nym_mixnet.link_state import LinkState
 from nym_mixnet.outgoing import Sending
 from nym_sphinx import Recipient

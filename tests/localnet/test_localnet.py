@@ -31,7 +31,7 @@ from nym_localnet import (
     summary,
 )
 from nym_localnet.worker_host_io import WorkerHost
-from nym_mixnet.core import ReceivedMessage
+from nym_mixnet.client_records import ReceivedMessage
 from nym_mixnet.topology import topology_from_network_json
 from nym_mixnet.topology_io import FileSource, NymApiSource
 from nym_sphinx import KeyRotation, b58encode

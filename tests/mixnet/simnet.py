@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 
-from nym_mixnet.core import ClientCore, ClientOptions, ReceivedMessage
+from nym_mixnet.client_records import ClientOptions, ReceivedMessage
+from nym_mixnet.core import ClientCore
 from nym_mixnet.keys import ClientKeys
 from nym_mixnet.profiles import PROFILES, TrafficProfile
 from nym_mixnet.topology import EntryDetails, NodeRoles, RewardedSet, RoutingNode, Topology

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from nym_mixnet.core import RETRANSMISSION_LIMIT, ClientOptions
+from nym_mixnet.client_records import RETRANSMISSION_LIMIT, ClientOptions
 from nym_mixnet.errors import NoReplySurbs
 from nym_mixnet.lanes import Lane
 from nym_mixnet.profiles import PROFILES
