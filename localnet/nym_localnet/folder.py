@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +82,10 @@ def network_toml(nym_api_url: str, exit_addresses: tuple[str, ...], *, body: str
     return "\n".join(head) + "\n" + (own if body is None else body)
 
 
+NOWHERE: Final = "http://127.0.0.1:1/"
+"""Nothing listens there. Upstream's programs take the public address of whatever is not named at all."""
+
+
 def network_env(nym_api_url: str) -> str:
     """An environment file for upstream's programs (`--config-env-file`)."""
     variables = {
@@ -92,8 +97,17 @@ def network_env(nym_api_url: str) -> str:
         "STAKE_DENOM": "unyx",
         "STAKE_DENOM_DISPLAY": "nyx",
         "DENOMS_EXPONENT": "6",
-        "NYXD": "http://127.0.0.1:1/",
+        "NYXD": NOWHERE,
+        "NYXD_WS": NOWHERE.replace("http", "ws"),
         "NYM_API": nym_api_url,
+        "NYM_APIS": json.dumps([{"url": nym_api_url, "front_hosts": None}]),
+        "NYM_VPN_API": NOWHERE,
     }
     head = "# A Nym network on this machine, while it runs. It has no chain: nothing listens at NYXD.\n"
-    return head + "".join(f"{name}={value}\n" for name, value in variables.items())
+    return head + env_text(variables)
+
+
+def env_text(variables: Mapping[str, str]) -> str:
+    """Lines of an environment file, good for upstream's programs and for a shell. Values may hold JSON."""
+    closed = {"NYM_VPN_APIS": "[]", "UPGRADE_MODE_ATTESTATION_URL": NOWHERE}
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in {**closed, **variables}.items())

@@ -33,7 +33,7 @@ from nym_localnet.ecash.signer_io import Signer
 from nym_localnet.ecash.signer_rules import SignerRules, utc_day
 from nym_localnet.ecash.signer_store_io import SignerStore
 from nym_localnet.errors import StartFailed
-from nym_localnet.folder import write_file
+from nym_localnet.folder import env_text, write_file
 from nym_localnet.payment_options import DENOM, DISPLAY_DENOM, EXPONENT, PREFIX, PaymentOptions
 from nym_localnet.sphinx_keys import derive
 from nym_mixnet.keys import SigningKey
@@ -44,8 +44,6 @@ FAUCET_FILE: Final = "faucet.phrase"
 CHAIN_NAME: Final = "chain"
 FAUCET: Final = "faucet"
 ADMIN: Final = "admin"
-NOWHERE: Final = "http://127.0.0.1:1/"
-"""nothing listens there; otherwise nodes of upstream would ask the internet"""
 GATEWAY_FUNDS: Final = 5_000_000
 """unym; gateways of the reference insist on 1 000 000"""
 
@@ -218,8 +216,7 @@ class Payments:
 
     def network_env(self, nym_api_url: str) -> str:
         """The environment file for programs of upstream's."""
-        variables = dump_env(self.network(nym_api_url)) | {"UPGRADE_MODE_ATTESTATION_URL": NOWHERE}
-        return "".join(f"{name}={value}\n" for name, value in variables.items())
+        return env_text(dump_env(self.network(nym_api_url)))
 
     def desk_settings(self, gateway: str) -> DeskSettings:
         """How a gateway takes tickets."""

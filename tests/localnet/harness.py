@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shlex
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -160,3 +161,9 @@ async def sink() -> AsyncIterator[Sink]:
     finally:
         server.close()
         await asyncio.sleep(0.01)
+
+
+def read_env(text: str) -> dict[str, str]:
+    """The variables of an environment file, as a shell would read them."""
+    lines = (line.partition("=") for line in text.splitlines() if line and not line.startswith("#"))
+    return {name: "".join(shlex.split(value)) for name, _, value in lines}

@@ -26,6 +26,7 @@ from nym_localnet.requester_io import _quoted
 from nym_localnet.sphinx_keys import KeyRing, derive, exit_keys
 from nym_mixnet.nym_api import KeyRotationInfo
 from nym_sphinx import KeyRotation
+from tests.localnet.harness import read_env
 
 SEED = bytes(range(32))
 
@@ -261,13 +262,10 @@ def test_a_broken_state_is_named(tmp_path: Path, text: str) -> None:
 def test_the_files_for_other_programs() -> None:
     table = tomllib.loads(network_toml("http://127.0.0.1:1/", ("a.b@c",)))
     assert table == {"name": "localnet", "nym_api": ["http://127.0.0.1:1/"]}
-    env = dict(
-        line.split("=", 1)
-        for line in network_env("http://127.0.0.1:1/").splitlines()
-        if not line.startswith("#")
-    )
+    env = read_env(network_env("http://127.0.0.1:7/"))
     assert env["CONFIGURED"] == "true"
-    assert env["NYM_API"] == "http://127.0.0.1:1/"
+    assert env["NYM_API"] == "http://127.0.0.1:7/"
+    assert json.loads(env["NYM_APIS"]) == [{"url": "http://127.0.0.1:7/", "front_hosts": None}]
 
 
 # Control lines

@@ -16,6 +16,7 @@ from nym_credentials.networks import load_network
 from nym_localnet import BadOptions, Localnet, LocalnetError, LocalnetOptions, PaymentOptions
 from nym_localnet.localnet_io import summary
 from nym_localnet.run_io import describe
+from tests.localnet.harness import read_env
 from tests.localnet.paying import new_wallet, paying_net
 from tests.vector_files import load
 
@@ -42,8 +43,7 @@ async def test_network_files() -> None:
 async def test_the_variables_are_a_complete_set() -> None:
     wanted = load("recorded-chain")["state"]["environment_variables"]
     async with paying_net() as net:
-        lines = net.payments.network_env(net.nym_api_url).splitlines()
-    found = dict(line.split("=", 1) for line in lines)
+        found = read_env((net.data_dir / "localnet.env").read_text())
     assert wanted
     assert set(wanted) <= set(found)
     fixed = ("CONFIGURED", "BECH32_PREFIX", "MIX_DENOM", "STAKE_DENOM", "DENOMS_EXPONENT")

@@ -23,6 +23,7 @@ from nym_credentials.chain.wallet import Wallet, phrase_of
 from nym_localnet import Localnet
 from nym_mixnet.keys import ClientKeys
 from nym_sphinx import SYSTEM_RNG
+from tests.localnet.harness import read_env
 from tests.localnet.paying import buyer, gateway_client, paying_net, purse, spend
 from tests.localnet.raw_client import RawClient
 from zknym import b58decode
@@ -64,9 +65,7 @@ async def upstream_gateway(net: Localnet, folder: Path, *, unym: int) -> AsyncIt
     if unym:
         await payments.fund(account, unym)
     environment = {"HOME": str(folder), "PATH": os.environ["PATH"], "RUST_LOG": "info"}
-    for line in payments.network_env(net.nym_api_url).splitlines():
-        name, _, value = line.partition("=")
-        environment[name] = value
+    environment |= read_env(payments.network_env(net.nym_api_url))
     entry = free_port()
     command = [
         *(PROGRAM, "run", "--id", "gateway", "--mode", "entry-gateway", "--local", "--public-ips", HOST),
