@@ -3,6 +3,12 @@
     async with Localnet(LocalnetOptions(mixnodes=3, gateways=2, exits=1)) as net:
         print(net.nym_api_url, net.exit_address)
 
+With `pay=True` it has a chain, a faucet and signers as well, and its gateways take tickets and nothing else:
+
+    async with Localnet(LocalnetOptions(pay=True, payment=PaymentOptions(signers=5, threshold=4))) as net:
+        await net.payments.fund(address, 200_000_000)  # unym
+        print(net.payments.rpc_url, net.data_dir / "localnet.toml", net.data_dir / "localnet.env")
+
 Names are loaded when they are first used: pytest imports this package in every project that has it installed.
 """
 

@@ -116,3 +116,11 @@ class Faults:
     """added to each packet's own delay"""
     refuse: bool = False
     """exits only: every Connect is answered with a refusal"""
+    clock_offset_seconds: float = 0.0
+    """gateways only, here and below: the clock is ahead by so much"""
+    refuse_tickets: bool = False
+    """every ticket is refused, and not put on record"""
+    lose_ticket_answers: bool = False
+    """tickets are taken, put on record and credited, and the connection is cut instead of an answer"""
+    charge_factor: float = 1.0
+    """a packet costs so many times its length"""

@@ -18,7 +18,7 @@ from aiohttp import WSMsgType, web
 from nym_localnet import gateway_rules as rules
 from nym_localnet.errors import Refused
 from nym_localnet.gateway_client_io import ClientSession
-from nym_localnet.tickets import TicketContext
+from nym_localnet.tickets import NOT_VERIFIED, TicketContext
 from nym_mixnet.errors import HandshakeFailed, MalformedGatewayMessage
 from nym_mixnet.gateway_wire import (
     NONCE_BYTES,
@@ -224,7 +224,7 @@ class GatewayConnection:
         except MalformedGatewayMessage as error:
             gateway.counters.refused_packets += 1
             return ErrorResponse(rules.BAD_BINARY.format(error.detail))
-        cost = len(packet.packet)
+        cost = round(len(packet.packet) * gateway.faults.charge_factor)
         if not session.allowance.charge(cost, gateway.clock()):
             gateway.counters.out_of_bandwidth += 1
             return OutOfBandwidthResponse(cost, session.allowance.available)
@@ -287,6 +287,8 @@ class GatewayConnection:
         now = gateway.clock()
         context = TicketContext(gateway.identity.public, now, gateway.store.spend_ticket, session.identity)
         try:
+            if gateway.faults.refuse_tickets:
+                raise Refused(NOT_VERIFIED)
             granted = await gateway.verifier.verify(credential, context)
         except Refused:
             gateway.counters.tickets_refused += 1
@@ -295,6 +297,9 @@ class GatewayConnection:
         gateway.counters.granted_bytes += granted
         session.allowance.add_ticket(granted, gateway.clock())
         await gateway.save_allowance(session)
+        if gateway.faults.lose_ticket_answers:
+            session.abort()
+            raise ConnectionOverError
         return BandwidthResponse(session.allowance.available)
 
     async def _sensitive(self, session: ClientSession, request: EncryptedRequest) -> Response:

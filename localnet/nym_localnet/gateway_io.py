@@ -19,7 +19,7 @@ from typing import Final, cast
 from aiohttp import web
 
 from nym_localnet import gateway_rules as rules
-from nym_localnet.counters import GatewayCounters
+from nym_localnet.counters import Faults, GatewayCounters
 from nym_localnet.errors import Refused
 from nym_localnet.gateway_client_io import ClientSession, Push
 from nym_localnet.gateway_connection_io import GatewayConnection
@@ -68,6 +68,7 @@ class Gateway:
         settings: GatewaySettings | None = None,
         verifier: TicketVerifier | None = None,
         counters: GatewayCounters | None = None,
+        faults: Faults | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.identity = identity
@@ -76,7 +77,8 @@ class Gateway:
         self.settings = settings or GatewaySettings()
         self.verifier = verifier or RefuseAllTickets()
         self.counters = counters or GatewayCounters()
-        self.clock = clock
+        self.faults = faults or Faults()
+        self._clock = clock
         self.running = asyncio.Event()
         """cleared while the gateway is told to stall"""
         self.running.set()
@@ -86,6 +88,10 @@ class Gateway:
         self._listener: asyncio.Server | None = None
         self._tasks = TaskSet("gateway")
         mix.on_final = self._final
+
+    def clock(self) -> float:
+        """Unix time as this gateway sees it."""
+        return self._clock() + self.faults.clock_offset_seconds
 
     async def start(self, host: str, mix_port: int, websocket_port: int) -> tuple[int, int]:
         """Listen; returns the mix port and the websocket port (the system chooses where 0 was given)."""

@@ -197,6 +197,7 @@ class HostedGateway(HostedMix):
             ),
             verifier=self._verifier or self._desk,
             counters=self._gateway_counters,
+            faults=self.faults,
         )
         if self._desk is not None:
             self._desk.on_revoked = self._gateway.revoke

@@ -16,8 +16,9 @@ class NodeHandle:
 
     The knobs are plain attributes: `loss` (probability that a received packet is thrown away), `stall`
     (hears and says nothing, keeps its connections), `extra_delay_seconds` (for each packet), `refuse`
-    (exits: no to every Connect). They take effect at once, or within the time that a line takes to a worker
-    process.
+    (exits: no to every Connect); of gateways also `clock_offset_seconds`, `refuse_tickets`,
+    `lose_ticket_answers` and `charge_factor`, which `Faults` explains. They take effect at once, or within
+    the time that a line takes to a worker process.
     """
 
     def __init__(self, plan: NodePlan, host: Host) -> None:
@@ -74,6 +75,44 @@ class NodeHandle:
     @refuse.setter
     def refuse(self, value: bool) -> None:
         self._set(refuse=value)
+
+    @property
+    def clock_offset_seconds(self) -> float:
+        """Gateways: so much is the clock ahead."""
+        return self._faults.clock_offset_seconds
+
+    @clock_offset_seconds.setter
+    def clock_offset_seconds(self, value: float) -> None:
+        self._set(clock_offset_seconds=value)
+
+    @property
+    def refuse_tickets(self) -> bool:
+        """Gateways: refuse every ticket while True."""
+        return self._faults.refuse_tickets
+
+    @refuse_tickets.setter
+    def refuse_tickets(self, value: bool) -> None:
+        self._set(refuse_tickets=value)
+
+    @property
+    def lose_ticket_answers(self) -> bool:
+        """Gateways: take tickets and cut the connection instead of answering, while True."""
+        return self._faults.lose_ticket_answers
+
+    @lose_ticket_answers.setter
+    def lose_ticket_answers(self, value: bool) -> None:
+        self._set(lose_ticket_answers=value)
+
+    @property
+    def charge_factor(self) -> float:
+        """Gateways: a packet costs so many times its length."""
+        return self._faults.charge_factor
+
+    @charge_factor.setter
+    def charge_factor(self, value: float) -> None:
+        if value < 0:
+            raise ValueError("a packet cannot cost less than nothing")
+        self._set(charge_factor=value)
 
     async def restart(self) -> None:
         """Stop the node, cutting its connections, and start it again with its keys and ports."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from pathlib import Path
+from secrets import token_bytes
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from nym_localnet import Localnet, LocalnetOptions, Mode, PaymentOptions
 from nym_localnet.ecash.desk_io import TicketDesk
 from nym_localnet.ecash.ticket_rules import Standing
 from nym_localnet.errors import StartFailed
-from tests.localnet.harness import until
+from nym_mixnet.gateway_wire import seal_credential
+from nym_sphinx import Hop, PacketSize
+from tests.localnet.harness import loopback, until
 from tests.localnet.paying import BLOCK_SECONDS, buyer, gateway_client, paying_net, purse, spend, today
 from tests.localnet.raw_client import RawClient
 from zknym import SpendingCredential, TicketType
@@ -272,10 +275,6 @@ async def test_five_tickets_back_to_back() -> None:
         async with gateway_client(net) as client:
             await client.register()
             here = client.running.identity
-            from secrets import token_bytes
-
-            from nym_mixnet.gateway_wire import seal_credential
-
             assert client.key is not None
             for _ in range(5):
                 await client.say(
@@ -283,6 +282,38 @@ async def test_five_tickets_back_to_back() -> None:
                 )
             totals = [(await client.hear())["available_total"] for _ in range(5)]
             assert totals == [number * TICKET for number in range(1, 6)]
+
+
+async def test_gateways_that_cheat_and_clocks_that_are_off() -> None:
+    async with paying_net() as net, buyer(net.payments) as payer:
+        tickets, node = await purse(payer), net.nodes["gateway1"]
+        async with gateway_client(net) as client:
+            await client.register()
+            here = client.running.identity
+            node.refuse_tickets = True
+            ticket = tickets.pay(here)
+            assert text(await spend(client, ticket)) == "the provided ticket failed to get verified"
+            node.refuse_tickets = False
+            assert (await spend(client, ticket))["available_total"] == TICKET  # it was not put on record
+            node.clock_offset_seconds = 60
+            assert text(await spend(client, tickets.pay(here))) == "provided payinfo's timestamp is invalid"
+            node.clock_offset_seconds = 0
+            node.charge_factor = 2
+            hop = Hop(loopback(net.nodes["mix1"].plan.mix_port or 1), b"\1" * 32)
+            answer = await client.forward(bytes(PacketSize.REGULAR.packet_bytes), hop)
+            assert answer["remaining_bandwidth"] == TICKET - 2 * PacketSize.REGULAR.packet_bytes
+            node.charge_factor = 1
+            node.lose_ticket_answers = True
+            lost = tickets.pay(here)
+            assert client.key is not None
+            await client.say(seal_credential(lost.encode(), client.key, token_bytes(12)).encode())
+            assert await client.hear() is None
+        node.lose_ticket_answers = False
+        gateway = _gateway(net, "gateway1")
+        await until(lambda: not gateway.is_active(client.keys.identity_public), "session ended")
+        total = 2 * TICKET - 2 * PacketSize.REGULAR.packet_bytes
+        assert await authenticated_total(net, client) == total
+        assert (await node.counters())["gateway"]["tickets"] == 2
 
 
 async def test_a_kept_paying_network_forgets_nothing(tmp_path: Path) -> None:
