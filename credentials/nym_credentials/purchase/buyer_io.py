@@ -138,7 +138,7 @@ class Buyer:
             pool = self._pool(http)
             resumed = await self._resume(pool, watch)
             bought = _of_type(resumed, ticket_type)[:count]
-            stuck = _stuck(resumed, ticket_type)
+            stuck = self._stuck(resumed, ticket_type)
             agreed: Quote | None = None
             while len(bought) < count:
                 left = count - len(bought)
@@ -157,9 +157,10 @@ class Buyer:
             return await self._resume(self._pool(http), watch or _unwatched)
 
     async def pending(self) -> list[Purchase]:
-        """Unfinished purchases of this network, oldest first."""
+        """Unfinished purchases of this network and contract, oldest first; of any account."""
+        here = (self._payer.network, self._payer.contract)
         unfinished = await self._store.unfinished_purchases()
-        return [purchase for purchase in unfinished if purchase.network == self._payer.network]
+        return [purchase for purchase in unfinished if (purchase.network, purchase.contract) == here]
 
     async def _ready(self, pool: SignerPool, purchase: Purchase, watch: Watch) -> None:
         """Nothing is paid for that could not be issued: enough signers are well, their epoch's data is here."""
@@ -288,12 +289,31 @@ class Buyer:
         if purchase.state is PurchaseState.PLANNED:
             # Signed by nobody, and agreed to for a price that may have changed.
             return await self._store.save_purchase(purchase.given_up("the process ended before it was paid"))
-        if purchase.state is PurchaseState.SIGNED:
-            await self._ready(pool, purchase, watch)
-        if purchase.state in _IN_FLIGHT:
+        if purchase.state in _IN_FLIGHT and purchase.account != self._payer.account:
+            purchase = await self._cashier.look(purchase)
+        elif purchase.state in _IN_FLIGHT:
+            if purchase.state is PurchaseState.SIGNED:
+                await self._ready(pool, purchase, watch)
             watch(Progress(Step.CONFIRM, purchase))
             purchase = await self._cashier.resume(purchase)
         return await self._issue(pool, purchase, watch)
+
+    def _stuck(self, resumed: Sequence[Resumed], ticket_type: TicketType) -> list[Purchase]:
+        """The payments that a new one may only replace. Raises the error of a purchase that has to get on first."""
+        stuck = []
+        for item in resumed:
+            purchase, error = item.purchase, item.error
+            if error is None or purchase.state.finished:
+                continue
+            if purchase.state in _IN_FLIGHT and purchase.account != self._payer.account:
+                continue  # it does not stand in the way of this account's payments
+            if purchase.state is PurchaseState.BROADCAST:
+                if not (isinstance(error, PaymentUnconfirmed) and error.refused):
+                    raise error
+                stuck.append(purchase)
+            elif purchase.ticket_type is ticket_type:
+                raise error
+        return stuck
 
     def _http(self) -> SignerHttp:
         return SignerHttp(options=self._options.http, connector_factory=self._connector_factory)
@@ -308,21 +328,6 @@ def _of_type(resumed: Sequence[Resumed], ticket_type: TicketType) -> list[Purcha
         for item in resumed
         if item.purchase.ticket_type is ticket_type and item.purchase.state is PurchaseState.ISSUED
     ]
-
-
-def _stuck(resumed: Sequence[Resumed], ticket_type: TicketType) -> list[Purchase]:
-    """The payments that a new one may only replace. Raises the error of a purchase that has to get on first."""
-    stuck = []
-    for item in resumed:
-        if item.error is None or item.purchase.state.finished:
-            continue
-        if item.purchase.state is PurchaseState.BROADCAST:
-            if not (isinstance(item.error, PaymentUnconfirmed) and item.error.refused):
-                raise item.error
-            stuck.append(item.purchase)
-        elif item.purchase.ticket_type is ticket_type:
-            raise item.error
-    return stuck
 
 
 def _unwatched(_: Progress) -> None:

@@ -104,10 +104,23 @@ class Cashier:
             case _:
                 assert_never(recovered.what)
 
-    async def confirm(self, purchase: Purchase, problem: CredentialsError | None = None) -> Purchase:
+    async def look(self, purchase: Purchase) -> Purchase:
+        """Goes on with a payment of another account if it is on the chain; decides nothing if it is not.
+
+        Whether it can still be included only the sequence of that account tells. Raises as `pay`.
+        """
+        if purchase.state is PurchaseState.SIGNED:
+            raise PaymentUnconfirmed(
+                purchase.signed_deposit().tx_hash, f"it waits for the wallet of {purchase.account}"
+            )
+        return await self.confirm(purchase, seconds=0.0)
+
+    async def confirm(
+        self, purchase: Purchase, problem: CredentialsError | None = None, *, seconds: float | None = None
+    ) -> Purchase:
         """Waits for a transaction that was sent. `problem`: what went wrong when it was."""
         signed = purchase.signed_deposit()
-        outcome = await self._wait(purchase, signed)
+        outcome = await self._wait(purchase, signed, self._confirm_seconds if seconds is None else seconds)
         match outcome:
             case Included(height=height, deposit_ids=(deposit_id,)):
                 return await self._deposited(purchase, deposit_id, height)
@@ -132,9 +145,11 @@ class Cashier:
         self._at(Point.SENT)
         return purchase, problem
 
-    async def _wait(self, purchase: Purchase, signed: SignedDeposit) -> Included | Failed | None:
+    async def _wait(
+        self, purchase: Purchase, signed: SignedDeposit, seconds: float
+    ) -> Included | Failed | None:
         try:
-            return await self._source.wait(signed, self._confirm_seconds)
+            return await self._source.wait(signed, seconds)
         except DepositIdsUnclear:
             recovered = await self._source.recover(signed, [purchase.identity_key])
             if recovered.what is not Recovery.INCLUDED:

@@ -13,9 +13,11 @@ from nym_credentials.errors import (
     QuorumMissing,
     TransactionRefused,
 )
+from nym_credentials.purchase.buyer_io import Payer
 from nym_credentials.purchase.states import PurchaseState
 from nym_credentials.purchase.steps import Point
 from nym_credentials.purchase.turn_io import FileTurn
+from tests.credentials.purchase.mini_chain import ACCOUNT, CONTRACT
 from tests.credentials.purchase.world import make_buyer
 from zknym import TicketType
 
@@ -222,6 +224,39 @@ async def test_one_process_at_a_time(world, tmp_path):
     await buyer.resume()
     world.check_books(1)
     assert path.stat().st_mode & 0o077 == 0
+
+
+async def test_a_payment_of_another_wallet_is_not_judged_by_this_one(world):
+    """The sequence of the wrong account would make it look as if it could never be included."""
+    world.chain.hold = True
+    with pytest.raises(PaymentUnconfirmed):
+        await world.buyer().buy(ENTRY)
+    world.network.now += 10_000
+    waiting, world.chain.mempool, world.chain.hold = world.chain.mempool, {}, False
+    world.chain.sequence += 5  # MiniSource knows one account: these stand for payments of the other wallet
+    other = world.buyer()
+    other._payer = Payer("mini", CONTRACT, "n1another")
+    (resumed,) = await other.resume()
+    assert isinstance(resumed.error, PaymentUnconfirmed)
+    assert resumed.purchase.state is PurchaseState.BROADCAST
+    # It does not keep the other wallet from buying either.
+    await other.buy(ENTRY)
+    assert len(world.store.books()) == 1
+    world.chain.sequence = 0
+    world.chain.mempool = waiting
+    world.chain.include_all()
+    (resumed,) = await other.resume()
+    assert resumed.error is None
+    world.check_books(2)
+
+
+async def test_a_purchase_of_another_contract_is_left_alone(world):
+    world.chain.hold = True
+    with pytest.raises(PaymentUnconfirmed):
+        await world.buyer().buy(ENTRY)
+    other = world.buyer()
+    other._payer = Payer("mini", "n1other-contract", ACCOUNT)
+    assert await other.resume() == []
 
 
 async def test_another_process_pays_from_the_same_account(world):
