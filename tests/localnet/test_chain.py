@@ -602,3 +602,108 @@ def test_blocks_without_transactions_still_pass() -> None:
     before = chain.height
     assert chain.make_block(NOW + 1) == []
     assert (chain.height, chain.block_unix) == (before + 1, NOW + 1)
+
+
+def test_other_messages_of_the_contract() -> None:
+    nyx = world()
+
+    def done(message: Any, sender: Wallet = ADMIN) -> Any:
+        return include(nyx, signed(nyx, execute(nyx, message, sender=sender), wallet=sender))
+
+    blacklisted = "the account blacklisting hasn't been fully implemented yet: execute wasm contract failed"
+    for name in ("propose_to_blacklist", "add_to_blacklist"):
+        assert done({name: {"public_key": KEY}}).log.endswith(blacklisted)
+    for wrong in ({}, {"no_such_message": {}}, {"deposit_ticket_book_funds": {}}, {"update_admin": 7}, [1]):
+        assert "Error parsing into type" in done(wrong).log
+    assert "Caller is not admin" in done({"redeem_tickets": {"n": 3, "gw": BOB.address}}).log
+    digest_of_the_wrong_length = {"request_redemption": {"commitment_bs58": "abc", "number_of_tickets": 1}}
+    for message in (
+        digest_of_the_wrong_length,
+        {"request_redemption": {"commitment_bs58": "0", "number_of_tickets": 1}},
+    ):
+        assert "the provided tickets redemption commitment is malformed" in done(message).log
+    wrong_denom = {"address": BOB.address, "deposit": {"denom": "unyx", "amount": "60"}}
+    assert "(expected 'unym', got 'unyx')" in done({"set_reduced_deposit_price": wrong_denom}).log
+    nobody = {"address": "n1x", "deposit": {"denom": "unym", "amount": "60"}}
+    assert "Error decoding bech32" in done({"set_reduced_deposit_price": nobody}).log
+    cheap = {"address": BOB.address, "deposit": {"denom": "unym", "amount": "60"}}
+    assert done({"set_reduced_deposit_price": cheap}).code == 0
+    assert done({"remove_reduced_deposit_price": {"address": BOB.address}}).code == 0
+    assert query(nyx, nyx.ecash, {"get_reduced_deposit_amount": {"address": BOB.address}}) is None
+    assert done({"update_admin": {"admin": ALICE.address}}).code == 0
+    assert "Caller is not admin" in done({"update_admin": {"admin": ALICE.address}}).log
+    for contract in (nyx.dkg, nyx.group, nyx.multisig):
+        message = replace(execute(nyx, {"anything": {}}), contract=contract.address)
+        assert "Unauthorized: execute wasm contract failed" in include(nyx, signed(nyx, message)).log
+    assert query(nyx, nyx.ecash, {"get_blacklisted_account": {"public_key": KEY}}) == {"account": None}
+    blacklist = query(nyx, nyx.ecash, {"get_blacklist_paged": {"limit": None, "start_after": None}})
+    assert blacklist == {"accounts": [], "per_page": 50, "start_next_after": None}
+
+
+def test_voters_and_proposals() -> None:
+    nyx = world()
+    request = {"request_redemption": {"commitment_bs58": KEY, "number_of_tickets": 3}}
+    result = include(nyx, signed(nyx, execute(nyx, request)))
+    assert result.code == 0
+    assert ("proposal_id", "1") in result.events[-1].attributes
+    found = query(nyx, nyx.multisig, {"proposal": {"proposal_id": 1}})
+    assert (found["title"], found["description"], found["proposer"]) == (
+        "ecash-redemption", KEY, nyx.ecash.address,
+    )  # fmt: skip
+    with pytest.raises(QueryRejected, match="not found"):
+        query(nyx, nyx.multisig, {"proposal": {"proposal_id": 2}})
+    members = sorted([ALICE.address, BOB.address])
+    assert [each["addr"] for each in query(nyx, nyx.group, {"list_members": {}})["members"]] == members
+    assert [each["addr"] for each in query(nyx, nyx.multisig, {"list_voters": {}})["voters"]] == members
+    assert query(nyx, nyx.group, {"total_weight": {}}) == {"weight": 2}
+    assert query(nyx, nyx.group, {"member": {"addr": ADMIN.address}}) == {"weight": None}
+    assert query(nyx, nyx.multisig, {"voter": {"address": BOB.address}}) == {"weight": 1}
+    assert query(nyx, nyx.group, {"admin": {}}) == {"admin": None}
+    nyx.multisig.threshold_answer = {"absolute_count": {"weight": 2, "total_weight": 3}}
+    assert "absolute_count" in query(nyx, nyx.multisig, {"threshold": {}})
+
+
+def test_what_the_key_generation_tells_about_itself() -> None:
+    nyx = dkg_world(3)
+    state = query(nyx, nyx.dkg, {"get_state": {}})
+    assert state["multisig_addr"] == nyx.multisig.address
+    assert query(nyx, nyx.dkg, {"get_cw2_contract_version": {}}).keys() == {"contract", "version"}
+    advance = query(nyx, nyx.dkg, {"can_advance_state": {}})
+    assert (advance["is_complete"], advance["reached_deadline"]) == (True, False)
+    nyx.dkg.set_deadline(NOW - 1)
+    assert query(nyx, nyx.dkg, {"can_advance_state": {}})["reached_deadline"] is True
+    height = nyx.chain.height
+    assert query(nyx, nyx.dkg, {"get_epoch_state_at_height": {"height": height}})["epoch_id"] == 5
+    assert query(nyx, nyx.dkg, {"get_epoch_state_at_height": {"height": height + 1}}) is None
+    dealers = query(nyx, nyx.dkg, {"get_current_dealers": {"limit": 2, "start_after": None}})
+    assert len(dealers["dealers"]) == 2
+    nyx.dkg.announce(5, 1, "http://127.0.0.1:9/")
+    epoch = nyx.dkg.epoch(5)
+    assert epoch is not None
+    assert [share.announce_address for share in epoch.shares].count("http://127.0.0.1:9/") == 1
+
+
+def test_a_transaction_that_came_too_late() -> None:
+    from nym_credentials.chain import cosmos
+    from nym_credentials.chain.messages import parse, write
+
+    nyx = world()
+    envelope = parse("TxRaw", signed(nyx, deposit(nyx)), "tx")
+    body = parse("TxBody", envelope.body_bytes, "body")
+    body.timeout_height = 1
+    late = write(
+        cosmos.TxRaw(
+            body_bytes=write(body),
+            auth_info_bytes=envelope.auth_info_bytes,
+            signatures=list(envelope.signatures),
+        )
+    )
+    assert nyx.chain.submit(late).code == 30
+
+
+def test_a_full_mempool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nym_localnet.chain.chain.MAX_MEMPOOL", 1)
+    nyx = world()
+    assert nyx.chain.submit(signed(nyx, deposit(nyx))).code == 0
+    submission = nyx.chain.submit(signed(nyx, deposit(nyx)))
+    assert (submission.code, submission.log) == (20, "mempool is full")

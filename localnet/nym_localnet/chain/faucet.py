@@ -85,12 +85,16 @@ class Faucet:
         """The faucet's account."""
         return self.wallet.address
 
-    def transfer(self, wish: Wish) -> bytes:
-        """The signed transaction that fulfils a wish, for the state that the chain has now."""
-        chain = self._chain
-        account = chain.ledger.account(self.address)
+    def next_signer(self) -> tuple[int, int]:
+        """Account number and sequence of the next transfer. Not while a block is being made."""
+        account = self._chain.ledger.account(self.address)
         if account is None:
             raise LocalnetError("the faucet has no account")
+        return account.number, account.sequence + self._chain.waiting_of(self.address)
+
+    def transfer(self, wish: Wish, account_number: int, sequence: int) -> bytes:
+        """The signed transaction that fulfils a wish. May run in a thread."""
+        chain = self._chain
         return sign_transaction(
             self.wallet,
             [BankSend(self.address, wish.address, (Coin(chain.denom, wish.amount),))],
@@ -98,6 +102,6 @@ class Faucet:
             fee=Coin(chain.denom, minimum_fee(GAS_LIMIT)),
             gas_limit=GAS_LIMIT,
             chain_id=chain.chain_id,
-            account_number=account.number,
-            sequence=account.sequence + chain.waiting_of(self.address),
+            account_number=account_number,
+            sequence=sequence,
         )

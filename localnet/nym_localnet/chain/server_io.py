@@ -125,7 +125,7 @@ class ChainServer:
         """Send base units from the faucet to an address; returns when they are there."""
         wish = Wish(address, amount)
         async with self._faucet_turn:
-            raw = await asyncio.to_thread(self.faucet.transfer, wish)
+            raw = await asyncio.to_thread(self.faucet.transfer, wish, *self.faucet.next_signer())
             submission = self.nyx.chain.submit(raw)
         if submission.code:
             raise LocalnetError(f"the faucet was refused: {submission.log}")
