@@ -11,6 +11,8 @@
     ├── NetworkUnreachable            E_NETWORK         4   nym-api, gateway or mixnet out of reach
     │   └── NoUsableExit              E_NO_EXIT         4
     ├── DependencyFailed              (as found)        by kind: an error of the packages below
+    ├── NoAccount                     E_NO_ACCOUNT      2   (in ``money``) nobody pays: no phrase is known
+    ├── CommandRefused                E_DECLINED        3   a question was answered with no
     ├── DemoFailed                    E_DEMO            1
     └── StreamRefused                 (as found)        one stream, with its SOCKS reply; the proxy lives on
 
@@ -124,6 +126,13 @@ class DependencyFailed(NymgateError):
         self.layer = layer
         self.code = code
         self.exit_code = exit_code
+
+
+class CommandRefused(NymgateError):
+    """A question was answered with no."""
+
+    code = "E_DECLINED"
+    exit_code = ExitCode.REFUSED
 
 
 class DemoFailed(NymgateError):

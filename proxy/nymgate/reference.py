@@ -19,7 +19,27 @@ Every command takes `--json` (output for programs, errors as one JSON object on 
 `-vv` adds tracebacks) and `-q`/`-qq` (say less). Where a command reads the configuration, `--config FILE` names it;
 see [configuration](configuration.md)."""
 
-COMMANDS: Final = ("run", "demo", "localnet up", "gateways", "config init", "config check", "config show")
+COMMANDS: Final = (
+    "run",
+    "demo",
+    "account set",
+    "account get",
+    "account balance",
+    "account obtain-ticketbooks",
+    "account forget",
+    "tickets list",
+    "tickets import",
+    "tickets export",
+    "tickets pending",
+    "tickets resume",
+    "tickets trust",
+    "tickets accept-backup",
+    "localnet up",
+    "gateways",
+    "config init",
+    "config check",
+    "config show",
+)
 EXIT_CODES: Final = {
     ExitCode.DONE: "done",
     ExitCode.FAILED: "failed",
@@ -27,7 +47,7 @@ EXIT_CODES: Final = {
     ExitCode.REFUSED: "refused, by budget or policy",
     ExitCode.NETWORK: "the network is out of reach",
     ExitCode.EXHAUSTED: "not enough funds or tickets",
-    ExitCode.BUSY: "another instance holds the data folder",
+    ExitCode.BUSY: "another instance holds the data folder or the ticket store",
 }
 
 

@@ -9,11 +9,12 @@ import typer
 from typer.core import TyperGroup
 
 from nymgate import __version__
-from nymgate.cli import configuration, demo, gateways, localnet, run
+from nymgate.cli import account, configuration, demo, gateways, localnet, run, tickets
 from nymgate.cli.options import session
 from nymgate.errors import ExitCode, NymgateError
 
 if TYPE_CHECKING:
+    from nym_credentials.errors import CredentialsError
     from nym_exit.errors import ExitError
     from nym_mixnet.errors import MixnetError
 
@@ -50,6 +51,10 @@ def as_ours(error: BaseException) -> NymgateError:
         return error
     if isinstance(error, BaseExceptionGroup):
         return as_ours(error.exceptions[0])
+    if hasattr(error, "layer") and hasattr(error, "happened"):
+        from nymgate.money import explain_money
+
+        return explain_money(cast("CredentialsError", error))
     if hasattr(error, "layer") and hasattr(error, "kind"):
         from nymgate.wiring import explain
 
@@ -103,6 +108,8 @@ def _root(
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("gateways")(gateways.gateways)
+app.add_typer(account.app, name="account")
+app.add_typer(tickets.app, name="tickets")
 app.add_typer(configuration.app, name="config")
 app.add_typer(localnet.app, name="localnet")
 

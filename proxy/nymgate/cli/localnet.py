@@ -25,6 +25,16 @@ def up(
     mixnodes: Annotated[int, typer.Option(metavar="N", help="Mix nodes, spread over three layers.")] = 3,
     gateways: Annotated[int, typer.Option(metavar="N", help="Gateways.")] = 2,
     exits: Annotated[int, typer.Option(metavar="N", help="Exits (network requesters).")] = 1,
+    pay: Annotated[
+        bool,
+        typer.Option(
+            "--pay", help="With a chain, a faucet and signers; gateways then take tickets and nothing else."
+        ),
+    ] = False,
+    signers: Annotated[int, typer.Option(metavar="N", help="Signers of ticketbooks, with --pay.")] = 3,
+    threshold: Annotated[
+        int, typer.Option(metavar="N", help="Signers that it takes to issue a book, with --pay.")
+    ] = 2,
     api_port: Annotated[int, typer.Option(metavar="PORT", help="Port of the directory; 0 takes any.")] = 0,
     keep: Annotated[
         Path | None,
@@ -85,6 +95,8 @@ def up(
             mode=Mode.PROCESSES,
             nym_api_port=api_port,
             data_dir=keep,
+            pay=pay,
+            payment=PaymentOptions(signers=signers, threshold=threshold),
             network_file=folder / LOCALNET_FILE_NAME,
             pay=pay,
             payment=PaymentOptions(
@@ -124,7 +136,20 @@ def echo_facts(facts: dict[str, object]) -> None:
     if "chain" in facts:
         echo_payments(facts)
     typer.echo(f"  files    {facts['folder']}  (network.json for clients of upstream)")
-    typer.echo("In another terminal: nymgate run --network localnet")
+    if "chain" in facts:
+        typer.echo(f"  chain    {facts['chain']}  ({facts['chain_id']}, a book costs {facts['price']})")
+        signers = facts["signers"]
+        assert isinstance(signers, list)
+        for url in signers:
+            typer.echo(f"  signer   {url}  ({facts['threshold']} of {len(signers)} issue)")
+        typer.echo(f"  faucet   {facts['faucet']}")
+        typer.echo("In another terminal:")
+        typer.echo("  nymgate account set --network localnet")
+        typer.echo(f'  curl {facts["faucet"]} -d \'{{"address": "n1…"}}\'')
+        typer.echo("  nymgate account obtain-ticketbooks --amount 1 --network localnet")
+        typer.echo("  nymgate run --network localnet")
+    else:
+        typer.echo("In another terminal: nymgate run --network localnet")
     typer.echo("Ctrl-C ends it.")
 
 

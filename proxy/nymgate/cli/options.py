@@ -53,6 +53,7 @@ TopologyFileOption = Annotated[
 DataDirOption = Annotated[
     str | None, typer.Option("--data-dir", metavar="FOLDER", help="Folder of keys and state.")
 ]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @dataclass(slots=True)

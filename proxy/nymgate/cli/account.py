@@ -1,0 +1,362 @@
+"""`nymgate account set|get|balance|forget|obtain-ticketbooks`: the words of upstream's `nym-vpnc`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from nymgate.cli.money import MoneyCommand, coin_fields, purchase_fields, purchase_line
+from nymgate.cli.options import (
+    ConfigOption,
+    DataDirOption,
+    JsonOption,
+    NetworkOption,
+    QuietOption,
+    VerboseOption,
+    YesOption,
+)
+from nymgate.errors import CommandRefused, ConfigError
+
+if TYPE_CHECKING:
+    from nym_credentials.chain.source import Quote
+    from nymgate.money_io import Money
+    from nymgate.sensitive import Sensitive
+
+PHRASE_BYTES: Final = 4096
+app = typer.Typer(
+    help="The account that pays for tickets, and buying them.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@app.command(
+    "set", context_settings={"allow_extra_args": True}
+)  # a phrase is refused here, not quoted by a parser
+def set_(
+    ctx: typer.Context,
+    location: Annotated[
+        str, typer.Option(metavar="PLACE", help="Where the account is: blockchain, the only place known.")
+    ] = "blockchain",
+    phrase_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Read the phrase from this file; - is standard input.")
+    ] = None,
+    config: ConfigOption = None,
+    network: NetworkOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = 0,
+) -> None:
+    """Keep the recovery phrase of the account that pays, sealed in the ticket store.
+
+    The phrase (12 to 24 words) is asked for and not shown; or it is read from --phrase-file or standard input. It
+    is never taken from the command line, which every program on the machine can read.
+    """
+    command = MoneyCommand(
+        ctx,
+        config=config,
+        network=network,
+        data_dir=data_dir,
+        as_json=as_json,
+        verbose=verbose,
+        quiet=quiet,
+    )
+    if ctx.args:
+        raise ConfigError(
+            "The phrase stands on the command line, where other programs and the shell's history can read it: it was "
+            "not taken.",
+            "Run `nymgate account set` and type it when asked, or use --phrase-file; if others use this machine, "
+            "move the money to a new account.",
+        )
+    if location != "blockchain":
+        raise ConfigError(
+            f'An account at "{location}" is none that this program can pay with.',
+            "Use --location blockchain, with the phrase of an account on the Nyx chain.",
+        )
+    command.plan.chain  # noqa: B018 - a network without one is told before anything is asked
+    phrase = read_phrase(phrase_file)
+
+    async def work(money: "Money") -> str:
+        return (await money.keep_phrase(phrase)).address
+
+    address = command.run(work)
+    if as_json:
+        typer.echo(json.dumps({"address": address, "network": command.plan.network.name}))
+    else:
+        typer.echo(f"The account {address} is set, for {command.plan.network.name}.")
+        typer.echo("Next: nymgate account balance, then nymgate account obtain-ticketbooks --amount 1")
+
+
+def read_phrase(file: Path | None) -> "Sensitive[str]":
+    """From the file, the terminal or standard input."""
+    from nymgate.sensitive import Sensitive
+
+    if file is not None and str(file) != "-":
+        try:
+            with file.open(encoding="utf-8") as stream:
+                text = stream.read(PHRASE_BYTES)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+            raise ConfigError(
+                f"The phrase cannot be read from {file}: {reason}.", "Check the path."
+            ) from None
+    elif file is None and sys.stdin.isatty():
+        import getpass
+
+        text = getpass.getpass("Recovery phrase (not shown): ")
+    else:
+        try:
+            text = sys.stdin.read(PHRASE_BYTES)
+        except UnicodeDecodeError:
+            raise ConfigError("Standard input is not text in UTF-8.", "Give the phrase as text.") from None
+    if not text.strip():
+        raise ConfigError("No phrase was given.", "Type it when asked, or use --phrase-file.")
+    return Sensitive(text)
+
+
+@app.command()
+def get(
+    ctx: typer.Context,
+    config: ConfigOption = None,
+    network: NetworkOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = 0,
+) -> None:
+    """Show the address of the account. Asks nobody; the phrase is never shown."""
+    command = MoneyCommand(
+        ctx,
+        config=config,
+        network=network,
+        data_dir=data_dir,
+        as_json=as_json,
+        verbose=verbose,
+        quiet=quiet,
+    )
+
+    async def work(money: "Money") -> str:
+        return (await money.wallet()).address
+
+    address = command.run(work)
+    where = "configuration" if command.plan.phrase is not None else "ticket store"
+    if as_json:
+        shown = {"address": address, "network": command.plan.network.name, "phrase": where}
+        typer.echo(json.dumps(shown | {"store": str(command.plan.store)}))
+        return
+    typer.echo(address)
+    typer.echo(f"on {command.plan.network.name}; the phrase is in the {where}", err=True)
+
+
+@app.command()
+def balance(
+    ctx: typer.Context,
+    config: ConfigOption = None,
+    network: NetworkOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = 0,
+) -> None:
+    """Show what the account has, what a ticketbook costs it, and the tickets at hand."""
+    command = MoneyCommand(
+        ctx,
+        config=config,
+        network=network,
+        data_dir=data_dir,
+        as_json=as_json,
+        verbose=verbose,
+        quiet=quiet,
+    )
+
+    async def work(money: "Money") -> dict[str, Any]:
+        wallet = await money.wallet()
+        async with money.chain_client() as chain:
+            holds = await chain.balance(wallet.address)
+            price = await chain.price_for(wallet.address)
+        stock = await money.stock()
+        return {
+            "address": wallet.address,
+            "network": command.plan.network.name,
+            "balance": coin_fields(holds),
+            "price": coin_fields(price.best),
+            "reduced": price.best != price.default,
+            "books_affordable": holds.amount // max(1, price.best.amount),
+            "tickets": stock.tickets,
+            "tickets_until": stock.expires.isoformat() if stock.expires else None,
+            "unfinished_purchases": stock.unfinished,
+        }
+
+    shown = command.run(work)
+    if as_json:
+        typer.echo(json.dumps(shown))
+        return
+    from nym_credentials.money import Coin, format_coin
+
+    holds, price = Coin(**_swap(shown["balance"])), Coin(**_swap(shown["price"]))
+    special = ", a price of this account's own" if shown["reduced"] else ""
+    typer.echo(f"account  {shown['address']} on {shown['network']}")
+    typer.echo(f"balance  {format_coin(holds)}, enough for {_books(shown['books_affordable'])}")
+    typer.echo(f"a book   {format_coin(price)}{special}")
+    until = f", the last on {shown['tickets_until']} (UTC)" if shown["tickets_until"] else ""
+    typer.echo(f"tickets  {shown['tickets']} left{until}")
+    if shown["unfinished_purchases"]:
+        typer.echo(f"WARNING  {shown['unfinished_purchases']} paid and not finished: nymgate tickets resume")
+
+
+def _swap(coin: dict[str, Any]) -> dict[str, Any]:
+    return {"denom": coin["denom"], "amount": coin["amount"]}
+
+
+def _books(count: int) -> str:
+    return "1 book" if count == 1 else f"{count} books"
+
+
+@app.command()
+def forget(
+    ctx: typer.Context,
+    yes: YesOption = False,
+    config: ConfigOption = None,
+    network: NetworkOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = 0,
+) -> None:
+    """Remove the stored phrase. Tickets stay; its money can only be used by those who have the phrase elsewhere."""
+    command = MoneyCommand(
+        ctx,
+        config=config,
+        network=network,
+        data_dir=data_dir,
+        as_json=as_json,
+        verbose=verbose,
+        quiet=quiet,
+    )
+    if command.plan.phrase is not None:
+        raise ConfigError(
+            "The phrase comes from the configuration, and is not kept here.",
+            "Take it away where it comes from; `nymgate config show` tells.",
+        )
+
+    async def look(money: "Money") -> tuple[str, list[Any]]:
+        return (await money.wallet()).address, await money.unfinished()
+
+    address, unfinished = command.run(look)
+    at_risk = [purchase for purchase in unfinished if purchase.state.may_be_paid]
+    if at_risk:
+        typer.echo(
+            f"WARNING: {len(at_risk)} purchase(s) of this account are paid, or may be, and not finished. Without its "
+            "phrase they cannot be taken up again here. First: nymgate tickets resume",
+            err=True,
+        )
+        for purchase in at_risk:
+            typer.echo(f"  {purchase_line(purchase)}", err=True)
+    ask(f"Forget the phrase of {address}?", yes=yes, as_json=as_json)
+    command.run(lambda money: money.forget_phrase())
+    if as_json:
+        purchases = [purchase_fields(purchase) for purchase in at_risk]
+        typer.echo(json.dumps({"forgotten": address, "unfinished": purchases}))
+    else:
+        typer.echo(f"The phrase of {address} is forgotten.")
+
+
+def ask(question: str, *, yes: bool, as_json: bool) -> None:
+    """A yes, or CommandRefused. Without a terminal only --yes is one."""
+    if yes:
+        return
+    if as_json or not sys.stdin.isatty():
+        raise ConfigError("This has to be agreed to, and there is nobody to ask.", "Say --yes.")
+    if not typer.confirm(question, err=True):
+        raise CommandRefused("Nothing was done.", "Run it again if that was a mistake.")
+
+
+@app.command("obtain-ticketbooks")
+def obtain_ticketbooks(
+    ctx: typer.Context,
+    amount: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="How many books.")],
+    source: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What they are paid with: smartcontract, the only one known."),
+    ] = None,
+    type_: Annotated[
+        str,
+        typer.Option(
+            "--type",
+            metavar="TYPE",
+            help="mixnet-entry, mixnet-exit, wireguard-entry or wireguard-exit. nymgate itself spends the first.",
+        ),
+    ] = "mixnet-entry",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show price and fee, and pay nothing.")] = False,
+    yes: YesOption = False,
+    config: ConfigOption = None,
+    network: NetworkOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = 0,
+) -> None:
+    """Buy ticketbooks with the account's money: a deposit on the chain, then the signers issue.
+
+    One book is 50 tickets, to be spent within 7 days. --amount 1 is one book of one type (upstream's command of that
+    name buys three kinds at once). Price and fee are shown before anything is paid. What is cut short in the middle
+    is not lost: the same command goes on where it stopped, as do `nymgate tickets resume` and `nymgate run`.
+    """
+    command = MoneyCommand(
+        ctx,
+        config=config,
+        network=network,
+        data_dir=data_dir,
+        as_json=as_json,
+        verbose=verbose,
+        quiet=quiet,
+        flags={"tickets.source": source},
+    )
+    from nymgate.cli.purchase_show import PurchaseShow, book_text, parse_type, quote_fields, quote_lines
+
+    ticket_type = parse_type(type_)
+
+    async def price(money: "Money") -> "Quote":
+        async with money.buyer() as buyer:
+            return await buyer.quote(amount)
+
+    if dry_run:
+        quote = command.run(price)
+        if as_json:
+            typer.echo(json.dumps(quote_fields(quote, ticket_type)))
+        else:
+            typer.echo("\n".join([*quote_lines(quote, ticket_type), "Nothing was paid (--dry-run)."]))
+        return
+    if not yes and (as_json or not sys.stdin.isatty()):
+        raise ConfigError(
+            "The price has to be agreed to, and there is nobody to ask.",
+            "See it with --dry-run, then say --yes.",
+        )
+
+    async def buy(money: "Money") -> list[dict[str, Any]]:
+        async with money.buyer() as buyer:
+            show = PurchaseShow(silent=as_json or quiet > 0)
+
+            async def agree(quote: "Quote") -> bool:
+                show.end_bars()
+                show.note("\n".join(quote_lines(quote, ticket_type)))
+                return yes or typer.confirm("Buy?", err=True)
+
+            with show:
+                bought = await buyer.buy(ticket_type, amount, confirm=agree, watch=show.watch)
+            books = {book.purchase_id: book for book in await money.books()}
+            for purchase in bought:
+                show.note(f"  {book_text(books.get(str(purchase.id)), purchase)}")
+            return [purchase_fields(purchase) for purchase in bought]
+
+    try:
+        shown = command.run(buy)
+    except KeyboardInterrupt:
+        typer.echo(
+            "Interrupted. What was paid is not lost: nymgate tickets pending shows it, nymgate tickets resume goes on.",
+            err=True,
+        )
+        raise
+    if as_json:
+        typer.echo(json.dumps({"bought": shown}))

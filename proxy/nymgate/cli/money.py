@@ -1,0 +1,130 @@
+"""What the commands about money share: an open store to work with, and how amounts and books are shown."""
+
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+
+from nymgate.cli.options import Session, begin, level_flag, load_configuration
+
+if TYPE_CHECKING:
+    from nym_credentials.money import Coin
+    from nym_credentials.purchase.records import Purchase
+    from nym_credentials.store.records import BookInfo, Restored
+    from nymgate.money import MoneyPlan
+    from nymgate.money_io import Money
+
+T = TypeVar("T")
+
+
+class MoneyCommand:
+    """One invocation: the plan of its configuration, and a way to work with the open store."""
+
+    def __init__(
+        self,
+        ctx: typer.Context,
+        *,
+        config: Path | None,
+        network: str | None,
+        data_dir: str | None,
+        as_json: bool,
+        verbose: int,
+        quiet: int,
+        flags: dict[str, object] | None = None,
+    ) -> None:
+        self.session: Session = begin(ctx, as_json=as_json, verbose=verbose, quiet=quiet)
+        from nymgate.config_layers import data_dir as data_folder
+        from nymgate.logs import configure_logs
+        from nymgate.money import money_plan
+        from nymgate.networks import resolve_network
+
+        given = {"network": network, "data_dir": data_dir, "log.level": level_flag(self.session)}
+        settings = load_configuration(config, given | (flags or {})).config
+        configure_logs(
+            level=level_flag(self.session) or "warning",
+            style="json" if as_json else settings.log.format,
+            destinations=settings.log.destinations,
+        )
+        folder = data_folder(settings, os.environ)
+        found = resolve_network(settings.network, folder)
+        self.plan: MoneyPlan = money_plan(settings, found, folder / found.name)
+        if self.plan.proxy is not None and self.plan.proxy[1] == 0:
+            from nymgate.errors import ConfigError
+
+            raise ConfigError(
+                "tickets.through_mixnet is set, but listen.mixed takes any free port.",
+                "Give its first address a port, so that this command finds the running proxy.",
+            )
+
+    def run(self, work: "Callable[[Money], Awaitable[T]]", *, restored: "Restored | None" = None) -> T:
+        """Do this with the open store."""
+        import asyncio
+
+        from nymgate.money_io import Money
+
+        async def main() -> T:
+            async with Money(self.plan, restored=restored) as money:
+                return await work(money)
+
+        return asyncio.run(main())
+
+
+def coin_fields(coin: "Coin") -> dict[str, Any]:
+    """For --json."""
+    return {"amount": coin.amount, "denom": coin.denom}
+
+
+def book_fields(book: "BookInfo") -> dict[str, Any]:
+    """For --json."""
+    return {
+        "book": book.book_id,
+        "type": book.ticket_type.label,
+        "state": book.state.value,
+        "source": book.source.value,
+        "expires": book.expiration.isoformat(),
+        "epoch": book.epoch_id,
+        "tickets": book.total,
+        "remaining": book.remaining,
+        "accepted": book.accepted,
+        "given_up": book.given_up,
+        "in_use": book.taken,
+        "bytes_per_ticket": book.ticket_type.bytes_per_ticket,
+        "added_unix": book.added_unix,
+        "purchase": book.purchase_id,
+    }
+
+
+def purchase_fields(purchase: "Purchase") -> dict[str, Any]:
+    """For --json."""
+    return {
+        "purchase": str(purchase.id),
+        "type": purchase.ticket_type.label,
+        "state": purchase.state.value,
+        "paid": purchase.state.paid,
+        "may_be_paid": purchase.state.may_be_paid,
+        "price": coin_fields(purchase.cost),
+        "fee": None if purchase.payment is None else purchase.payment.fee,
+        "account": purchase.account,
+        "transaction": None if purchase.payment is None else purchase.payment.tx_hash,
+        "deposit": None if purchase.deposit is None else purchase.deposit.deposit_id,
+        "shares": len(purchase.shares),
+        "created_unix": purchase.created_unix,
+        "problem": purchase.problem,
+    }
+
+
+def purchase_line(purchase: "Purchase") -> str:
+    """For people."""
+    from nym_credentials.money import format_coin
+
+    money = (
+        "paid" if purchase.state.paid else "perhaps paid" if purchase.state.may_be_paid else "nothing paid"
+    )
+    number = f", deposit {purchase.deposit.deposit_id}" if purchase.deposit is not None else ""
+    why = f": {purchase.problem}" if purchase.problem else ""
+    return (
+        f"{purchase.id}  {purchase.ticket_type.label}  {format_coin(purchase.cost)} {money}{number}  "
+        f"({purchase.state.value}){why}"
+    )

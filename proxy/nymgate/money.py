@@ -1,0 +1,210 @@
+"""What a configuration says about money: where tickets are kept, with which key, and who pays. No I/O but of names.
+
+``money_io`` opens what this describes. Errors of ``nym_credentials`` are put into words here.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from nym_credentials.errors import (
+    AccountUnfunded,
+    AddressInvalid,
+    BackupRestored,
+    BookRefused,
+    CredentialsError,
+    InsufficientFunds,
+    InvalidAmount,
+    NetworkDescriptionInvalid,
+    OutOfTickets,
+    PhraseInvalid,
+    PriceChanged,
+    PurchaseDeclined,
+    StoreInUse,
+    StoreKeyWrong,
+    StoreOfAnotherNetwork,
+    WrongChain,
+)
+from nym_credentials.networks import ChainNetwork
+from nymgate.config import Config, split_address
+from nymgate.config_layers import environment_name
+from nymgate.errors import ConfigError, DependencyFailed, ExitCode, NymgateError
+from nymgate.networks import Network
+from nymgate.sensitive import Sensitive
+
+STORE_FILE_NAME: Final = "tickets.sqlite"
+_FINGERPRINT_DIGITS: Final = 12
+_WORD: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreKeyChoice:
+    """How the store is opened; all empty: by the key file beside it."""
+
+    key_file: str = ""
+    key: Sensitive[str] | None = None
+    passphrase: Sensitive[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyPlan:
+    """Everything about money that a configuration asks for."""
+
+    network: Network
+    store: Path
+    key: StoreKeyChoice
+    phrase: Sensitive[str] | None
+    """Of the account, if the configuration brings it."""
+    proxy: tuple[str, int] | None
+    """The SOCKS address that all of this goes through; None: directly."""
+    pay: bool
+    """Whether gateways are paid with tickets."""
+    config: Config = field(repr=False)
+
+    @property
+    def chain(self) -> ChainNetwork:
+        """The network's chain. ConfigError if it has none."""
+        if self.network.chain is None:
+            raise ConfigError(
+                f"The network {self.network.name} has no chain, so nothing can be bought there.",
+                "Choose a network with one; `nymgate localnet up --pay` makes one on this machine.",
+            )
+        return self.network.chain
+
+
+def money_plan(config: Config, network: Network, folder: Path) -> MoneyPlan:
+    """``folder`` is that of the network. ConfigError for what only shows when values are put together."""
+    return MoneyPlan(
+        network=network,
+        store=_store_path(config, network, folder),
+        key=_key(config),
+        phrase=_secret(config.account.phrase.get_secret_value()),
+        proxy=_proxy(config),
+        pay=config.tickets.enabled and network.chain is not None,
+        config=config,
+    )
+
+
+def _store_path(config: Config, network: Network, folder: Path) -> Path:
+    where = config.store.url
+    if where:
+        return Path(where.partition("sqlite+aiosqlite:///")[2] or where).expanduser().absolute()
+    if network.name == "localnet" and network.chain is not None:
+        # Every local network has keys and money of its own, and they all have one name: endpoints tell them apart.
+        ends = " ".join((*network.chain.rpc_urls, *network.nym_api))
+        mark = hashlib.sha256(ends.encode()).hexdigest()[:_FINGERPRINT_DIGITS]
+        return folder / f"tickets-{mark}.sqlite"
+    return folder / STORE_FILE_NAME
+
+
+def _key(config: Config) -> StoreKeyChoice:
+    store = config.store
+    choice = StoreKeyChoice(
+        store.key_file, _secret(store.key.get_secret_value()), _secret(store.passphrase.get_secret_value())
+    )
+    given = [
+        name for name, value in zip(("key_file", "key", "passphrase"), _values(choice), strict=True) if value
+    ]
+    if len(given) > 1:
+        raise ConfigError(
+            f"Several keys of the ticket store are given: {' and '.join(f'store.{name}' for name in given)}.",
+            "Give one of them.",
+        )
+    return choice
+
+
+def _values(choice: StoreKeyChoice) -> tuple[object, object, object]:
+    return choice.key_file, choice.key, choice.passphrase
+
+
+def _secret(text: str) -> Sensitive[str] | None:
+    return Sensitive(text) if text else None
+
+
+def _proxy(config: Config) -> tuple[str, int] | None:
+    if not config.tickets.through_mixnet:
+        return None
+    if not config.listen.mixed:
+        raise ConfigError(
+            "tickets.through_mixnet is set, but listen.mixed is empty.",
+            "Give it an address: payments go through the mixnet by it.",
+        )
+    return split_address(config.listen.mixed[0])
+
+
+# ---- errors ----------------------------------------------------------------------------------------------------
+
+_BY_CLASS: Final[tuple[tuple[type[CredentialsError], ExitCode], ...]] = (
+    (InsufficientFunds, ExitCode.EXHAUSTED),
+    (AccountUnfunded, ExitCode.EXHAUSTED),
+    (OutOfTickets, ExitCode.EXHAUSTED),
+    (PurchaseDeclined, ExitCode.REFUSED),
+    (PriceChanged, ExitCode.REFUSED),
+    (StoreInUse, ExitCode.BUSY),
+    (StoreKeyWrong, ExitCode.USAGE),
+    (StoreOfAnotherNetwork, ExitCode.USAGE),
+    (BookRefused, ExitCode.FAILED),
+    (PhraseInvalid, ExitCode.USAGE),
+    (AddressInvalid, ExitCode.USAGE),
+    (InvalidAmount, ExitCode.USAGE),
+    (NetworkDescriptionInvalid, ExitCode.USAGE),
+    (WrongChain, ExitCode.FAILED),
+)
+_ADVICE: Final = {
+    ExitCode.FAILED: "Run again with -vv, and report it if it stays.",
+    ExitCode.USAGE: "Correct it; `nymgate config show` tells where each value comes from.",
+    ExitCode.REFUSED: "Nothing was paid.",
+    ExitCode.NETWORK: "Try again later.",
+    ExitCode.EXHAUSTED: "See `nymgate account balance`.",
+    ExitCode.BUSY: "Wait for the other one, or stop it.",
+}
+_MORE_ADVICE: Final[dict[type[CredentialsError], str]] = {
+    BackupRestored: "If nothing was spent since and no copy is in use: nymgate tickets accept-backup --trust; else "
+    "with --give-up-books.",
+    OutOfTickets: "Buy some: nymgate account obtain-ticketbooks --amount 1.",
+}
+
+
+def explain_money(error: CredentialsError) -> NymgateError:
+    """An error of ``nym_credentials`` in the terms of this package."""
+    code = exit_code_of(error)
+    todo = _MORE_ADVICE.get(type(error)) or error.to_do or _ADVICE[code]
+    return DependencyFailed(
+        _sentence(error.happened), _sentence(todo), layer=error.layer, code=error_code(error), exit_code=code
+    )
+
+
+def exit_code_of(error: CredentialsError) -> ExitCode:
+    """By class; what may succeed later is the network's fault."""
+    for kind, code in _BY_CLASS:
+        if isinstance(error, kind):
+            return code
+    if error.retryable and error.layer in ("chain", "signers"):
+        return ExitCode.NETWORK
+    return ExitCode.FAILED
+
+
+def error_code(error: CredentialsError) -> str:
+    """``OutOfTickets`` → ``E_OUT_OF_TICKETS``."""
+    return "E_" + _WORD.sub("_", type(error).__name__).upper()
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+class NoAccount(NymgateError):
+    """Nobody pays: no phrase is known."""
+
+    code = "E_NO_ACCOUNT"
+    layer = "wallet"
+    exit_code = ExitCode.USAGE
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No account is set.",
+            f"Give its recovery phrase with `nymgate account set`, or by {environment_name('account.phrase')}_FILE.",
+        )

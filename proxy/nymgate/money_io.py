@@ -1,0 +1,240 @@
+"""The money side of one process: the open ticket store, the account, and a buyer. ``money`` says what to open.
+
+Heavy libraries (wallet, protobufs, database) are loaded when they are used: most commands need none of them.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from nym_credentials.errors import CredentialsError, PhraseInvalid
+from nymgate.config_layers import environment_name
+from nymgate.errors import ConfigError, DataFolderError
+from nymgate.mixnet_connector_io import mixnet_connector
+from nymgate.money import MoneyPlan, NoAccount, explain_money
+from nymgate.sensitive import Sensitive
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from nym_credentials.chain.client_io import ChainClient
+    from nym_credentials.chain.wallet import Wallet
+    from nym_credentials.purchase.buyer_io import Buyer
+    from nym_credentials.purchase.records import Purchase
+    from nym_credentials.store.keys import StoreKey
+    from nym_credentials.store.records import BookInfo, Restored
+    from nym_credentials.store.store_io import TicketStore
+
+PHRASE: Final = "account.phrase"
+"""The name of the phrase among the store's secrets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What there is to pay gateways with."""
+
+    tickets: int
+    expires: date | None
+    """The last UTC day on which some of them can be spent."""
+    unfinished: int
+    """Purchases that were paid or may have been, and are no books yet."""
+
+
+class Money:
+    """The open store of a plan: ``async with Money(plan) as money``. Errors are NymgateErrors."""
+
+    def __init__(
+        self, plan: MoneyPlan, *, restored: "Restored | None" = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.plan = plan
+        self.proxy = plan.proxy
+        """The SOCKS address that chain and signers are reached by; `nymgate run` puts its own here."""
+        self._restored = restored
+        self._clock = clock
+        self._store: TicketStore | None = None
+
+    async def __aenter__(self) -> Self:
+        from nym_credentials.store.records import Restored
+        from nym_credentials.store.store_io import TicketStore
+
+        path = self.plan.store
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataFolderError(
+                f"The folder {path.parent} cannot be made: {error.strerror}.",
+                "Choose another with --data-dir or store.url, or correct its permissions.",
+            ) from error
+        with explained():
+            self._store = await TicketStore.open(
+                path,
+                key=await asyncio.to_thread(_store_key, self.plan),
+                network=self.plan.network.name,
+                restored=self._restored or Restored.REFUSE,
+                clock=self._clock,
+            )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._store is not None:
+            await self._store.close()
+            self._store = None
+
+    @property
+    def store(self) -> "TicketStore":
+        """The open store."""
+        assert self._store is not None, "the store is not open"
+        return self._store
+
+    @property
+    def today(self) -> date:
+        """The UTC day."""
+        from nym_credentials.tickets.rules import utc_day
+
+        return utc_day(self._clock())
+
+    # ---- the account -------------------------------------------------------------------------------------
+
+    async def phrase(self) -> Sensitive[str] | None:
+        """The account's phrase: the configuration's, else the stored one."""
+        if self.plan.phrase is not None:
+            return self.plan.phrase
+        with explained():
+            stored = await self.store.secret(PHRASE)
+        return None if stored is None else Sensitive(stored.decode())
+
+    async def keep_phrase(self, phrase: Sensitive[str]) -> "Wallet":
+        """Checks and keeps a phrase. ConfigError if there is one: its money would be forgotten."""
+        wallet = await self._wallet(phrase)
+        if self.plan.phrase is not None:
+            raise ConfigError(
+                f"The account is given by {environment_name(PHRASE)} or a credential, and not kept here.",
+                "Change it there, or take it away there first.",
+            )
+        if await self.phrase() is not None:
+            raise ConfigError(
+                "An account is set already.",
+                "See it with `nymgate account get`; `nymgate account forget` makes room for another.",
+            )
+        with explained():
+            await self.store.put_secret(PHRASE, " ".join(phrase.reveal().split()).lower().encode())
+        return wallet
+
+    async def forget_phrase(self) -> bool:
+        """Whether there was one."""
+        with explained():
+            return await self.store.forget_secret(PHRASE)
+
+    async def wallet(self) -> "Wallet":
+        """The account that pays. NoAccount if there is none."""
+        phrase = await self.phrase()
+        if phrase is None:
+            raise NoAccount
+        return await self._wallet(phrase)
+
+    async def _wallet(self, phrase: Sensitive[str]) -> "Wallet":
+        def derive() -> "Wallet":
+            from nym_credentials.chain.wallet import Wallet
+
+            return Wallet.from_phrase(phrase.reveal(), self.plan.chain.prefix)
+
+        with explained():
+            try:
+                return await asyncio.to_thread(derive)
+            except PhraseInvalid as error:
+                raise error from None  # what it came from may quote words
+
+    # ---- the chain ---------------------------------------------------------------------------------------
+
+    @property
+    def connector_factory(self) -> "Callable[[], aiohttp.BaseConnector] | None":
+        """How chain and signers are reached: None is directly."""
+        return None if self.proxy is None else mixnet_connector(*self.proxy)
+
+    @contextlib.asynccontextmanager
+    async def chain_client(self) -> "AsyncIterator[ChainClient]":
+        """Asks the chain."""
+        from nym_credentials.chain.client_io import ChainClient
+        from nym_credentials.chain.ways_io import transport_for
+
+        with explained():
+            transport = transport_for(self.plan.chain, connector_factory=self.connector_factory)
+            try:
+                yield ChainClient(self.plan.chain, transport)
+            finally:
+                await transport.close()
+
+    @contextlib.asynccontextmanager
+    async def buyer(self, **options: Any) -> "AsyncIterator[Buyer]":
+        """Buys books, and takes unfinished purchases up again."""
+        from nym_credentials.purchase.smartcontract_buyer_io import smart_contract_buyer
+
+        wallet = await self.wallet()
+        with explained():
+            async with smart_contract_buyer(
+                self.plan.chain,
+                wallet,
+                self.store.purchases,
+                clock=self._clock,
+                connector_factory=self.connector_factory,
+                **options,
+            ) as buyer:
+                yield buyer
+
+    # ---- what there is -----------------------------------------------------------------------------------
+
+    async def books(self) -> "list[BookInfo]":
+        """Every book, those that expire first in front."""
+        with explained():
+            return await self.store.books()
+
+    async def unfinished(self) -> "list[Purchase]":
+        """Purchases of this network that are not finished, oldest first."""
+        with explained():
+            purchases = await self.store.purchases.unfinished_purchases()
+        return [purchase for purchase in purchases if purchase.network == self.plan.network.name]
+
+    async def stock(self) -> Stock:
+        """Tickets for entry gateways, until when, and what is still to come."""
+        from zknym import TicketType
+
+        today = self.today
+        books = [book for book in await self.books() if book.ticket_type is TicketType.MIXNET_ENTRY]
+        usable = [book for book in books if book.usable(today)]
+        return Stock(
+            tickets=sum(book.usable(today) for book in usable),
+            expires=max((book.expiration for book in usable), default=None),
+            unfinished=len([one for one in await self.unfinished() if one.state.may_be_paid]),
+        )
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Turns errors of ``nym_credentials`` into ours."""
+    try:
+        yield
+    except CredentialsError as error:
+        raise explain_money(error) from error
+
+
+def _store_key(plan: MoneyPlan) -> "StoreKey | None":
+    """The key of the configuration; None for the key file beside the store. Raises StoreKeyWrong."""
+    from nym_credentials.store.keyfile_io import read_key_file
+    from nym_credentials.store.keys import StoreKey
+
+    choice = plan.key
+    if choice.key is not None:
+        return StoreKey.from_text(choice.key.reveal(), environment_name("store.key"))
+    if choice.passphrase is not None:
+        return StoreKey.from_passphrase(choice.passphrase.reveal())
+    if choice.key_file:
+        return read_key_file(Path(choice.key_file).expanduser())
+    return None
