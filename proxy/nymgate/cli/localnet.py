@@ -25,16 +25,6 @@ def up(
     mixnodes: Annotated[int, typer.Option(metavar="N", help="Mix nodes, spread over three layers.")] = 3,
     gateways: Annotated[int, typer.Option(metavar="N", help="Gateways.")] = 2,
     exits: Annotated[int, typer.Option(metavar="N", help="Exits (network requesters).")] = 1,
-    pay: Annotated[
-        bool,
-        typer.Option(
-            "--pay", help="With a chain, a faucet and signers; gateways then take tickets and nothing else."
-        ),
-    ] = False,
-    signers: Annotated[int, typer.Option(metavar="N", help="Signers of ticketbooks, with --pay.")] = 3,
-    threshold: Annotated[
-        int, typer.Option(metavar="N", help="Signers that it takes to issue a book, with --pay.")
-    ] = 2,
     api_port: Annotated[int, typer.Option(metavar="PORT", help="Port of the directory; 0 takes any.")] = 0,
     keep: Annotated[
         Path | None,
@@ -95,8 +85,6 @@ def up(
             mode=Mode.PROCESSES,
             nym_api_port=api_port,
             data_dir=keep,
-            pay=pay,
-            payment=PaymentOptions(signers=signers, threshold=threshold),
             network_file=folder / LOCALNET_FILE_NAME,
             pay=pay,
             payment=PaymentOptions(
@@ -137,15 +125,9 @@ def echo_facts(facts: dict[str, object]) -> None:
         echo_payments(facts)
     typer.echo(f"  files    {facts['folder']}  (network.json for clients of upstream)")
     if "chain" in facts:
-        typer.echo(f"  chain    {facts['chain']}  ({facts['chain_id']}, a book costs {facts['price']})")
-        signers = facts["signers"]
-        assert isinstance(signers, list)
-        for url in signers:
-            typer.echo(f"  signer   {url}  ({facts['threshold']} of {len(signers)} issue)")
-        typer.echo(f"  faucet   {facts['faucet']}")
         typer.echo("In another terminal:")
         typer.echo("  nymgate account set --network localnet")
-        typer.echo(f'  curl {facts["faucet"]} -d \'{{"address": "n1…"}}\'')
+        typer.echo(f'  curl -d \'{{"address": "n1…"}}\' {facts["faucet"]}')
         typer.echo("  nymgate account obtain-ticketbooks --amount 1 --network localnet")
         typer.echo("  nymgate run --network localnet")
     else:
@@ -158,7 +140,7 @@ def echo_payments(facts: dict[str, object]) -> None:
     signers = facts["signers"]
     assert isinstance(signers, list)
     typer.echo(f"  chain    {facts['chain']}  ({facts['chain_id']}, a ticketbook costs {facts['price']})")
-    typer.echo(f'  faucet   curl -d \'{{"address": "n1..."}}\' {facts["faucet"]}')
+    typer.echo(f"  faucet   {facts['faucet']}")
     for url in signers:
         typer.echo(f"  signer   {url}")
     typer.echo(f"  money    {facts['network_toml']}, {facts['network_env']} (programs of upstream)")
