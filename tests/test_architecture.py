@@ -14,6 +14,7 @@ PACKAGES = {
     "nym_mixnet": ROOT / "mixnet/nym_mixnet",
     "nym_exit": ROOT / "mixnet/nym_exit",
     "zknym": ROOT / "credentials/zknym",
+    "nym_credentials": ROOT / "credentials/nym_credentials",
     "nymgate": ROOT / "proxy/nymgate",
     "nym_localnet": ROOT / "localnet/nym_localnet",
 }
@@ -27,9 +28,19 @@ IO_MODULES = {
     "subprocess",
     "threading",
     "ssl",
+    "sqlalchemy",
+    "alembic",
+    "grpc",
 }
-# Commands and processes are shells by nature; the state database is the inner half of store_io.
-SHELLS = ("nymgate.cli.", "nym_localnet.worker", "nym_localnet.pytest_plugin", "nym_mixnet.store_db")
+# Commands and processes are shells by nature; the state database is the inner half of store_io; migrations are
+# programs of Alembic.
+SHELLS = (
+    "nymgate.cli.",
+    "nym_localnet.worker",
+    "nym_localnet.pytest_plugin",
+    "nym_mixnet.store_db",
+    "nym_credentials.store.migrations",
+)
 
 # What opens a connection or asks a resolver. Whoever is listed below may, and the reason stands beside it.
 REACHING_OUT = {
@@ -49,6 +60,10 @@ REACHING_OUT = {
 MAY_REACH_OUT = {
     "nym_mixnet.gateway_socket_io": "the entry gateway",
     "nym_mixnet.topology_io": "the nym-api",
+    "nym_credentials.chain.transport_io": "the chain",
+    "nym_credentials.chain.rest_transport_io": "the chain, where an operator has REST",
+    "nym_credentials.signers.client_io": "the signers",
+    "nymgate.mixnet_connector_io": "chain and signers, through our own listener and the mixnet",
     "nymgate.cli.demo_fetch": "the demo's application, to the proxy it shows, where curl is missing",
 }
 

@@ -2,8 +2,8 @@
 
 One claim at a time, in a task of its own, so that sending never waits for a payment. With a `TicketSource`
 it pays tickets, without one it asks for the free allowance. Every prepared ticket is settled exactly once,
-whatever happens to the session meanwhile: unsent it stays unspent, sent without an answer it counts as
-spent.
+whatever happens to the session meanwhile: never sent it is as good as new, sent without an answer it counts
+as spent.
 """
 
 from __future__ import annotations
@@ -144,15 +144,15 @@ class BandwidthClaims:
         try:
             answer = await self._ask(begin, send)
         except GatewayUnreachable:  # known to have failed before anything was written
-            await self._settle(ticket, TicketOutcome.REFUSED_UNSPENT, None)
+            await self._settle(ticket, ClaimAnswered(TicketOutcome.NEVER_SENT))
             raise
         except BaseException:
-            outcome = TicketOutcome.UNKNOWN if began else TicketOutcome.REFUSED_UNSPENT
+            outcome = TicketOutcome.UNKNOWN if began else TicketOutcome.NEVER_SENT
             if began:
                 _LOG.warning("a ticket was sent but its answer never came: it counts as spent")
-            await self._settle(ticket, outcome, None)
+            await self._settle(ticket, ClaimAnswered(outcome))
             raise
-        await self._settle(ticket, answer.outcome, answer.available_total)
+        await self._settle(ticket, answer)
         return answer
 
     async def _ask(self, begin: Callable[[], None], send: Callable[[], Awaitable[None]]) -> ClaimAnswered:
@@ -167,17 +167,13 @@ class BandwidthClaims:
         finally:
             self._answer = None
 
-    async def _settle(
-        self, ticket: PreparedTicket, outcome: TicketOutcome, available_total: int | None
-    ) -> None:
+    async def _settle(self, ticket: PreparedTicket, answer: ClaimAnswered) -> None:
         # in a task of its own: a ticket must be settled even if this session is being torn down
-        settling = self._settlements.spawn(self._settled(ticket, outcome, available_total), name=outcome)
+        settling = self._settlements.spawn(self._settled(ticket, answer), name=answer.outcome)
         await asyncio.shield(settling)
 
-    async def _settled(
-        self, ticket: PreparedTicket, outcome: TicketOutcome, available_total: int | None
-    ) -> None:
+    async def _settled(self, ticket: PreparedTicket, answer: ClaimAnswered) -> None:
         try:
-            await ticket.settle(outcome, available_total)
+            await ticket.settle(answer.outcome, answer.available_total, answer.reason)
         except Exception:
-            _LOG.exception("the outcome of a ticket (%s) could not be recorded", outcome)
+            _LOG.exception("the outcome of a ticket (%s) could not be recorded", answer.outcome)

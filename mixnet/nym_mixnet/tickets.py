@@ -15,8 +15,10 @@ class TicketOutcome(StrEnum):
 
     ACCEPTED = "accepted"
     """The gateway raised the allowance."""
+    NEVER_SENT = "never_sent"
+    """Not one byte of it left: as good as new."""
     REFUSED_UNSPENT = "refused_unspent"
-    """Refused before the gateway stored it, or never sent: it can be used again."""
+    """Refused before the gateway stored it, by its own account. It has seen the payment all the same."""
     SPENT = "spent"
     """The gateway says that it was spent before: it must not be used again."""
     UNKNOWN = "unknown"
@@ -31,8 +33,12 @@ class PreparedTicket(Protocol):
         """`gateway_frames.Credential.encode()`: payment, pay info, date and epoch."""
         ...
 
-    async def settle(self, outcome: TicketOutcome, available_total: int | None) -> None:
-        """Record the outcome durably. `available_total`: the allowance in bytes after an accepted ticket."""
+    async def settle(self, outcome: TicketOutcome, available_total: int | None, reason: str) -> None:
+        """Record the outcome durably.
+
+        `available_total`: the allowance in bytes after an accepted ticket. `reason`: what the gateway said when it
+        refused, else empty.
+        """
         ...
 
 

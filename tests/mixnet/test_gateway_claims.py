@@ -23,9 +23,10 @@ class Ticket:
     purse: Purse
     credential: bytes
 
-    async def settle(self, outcome: TicketOutcome, available_total: int | None) -> None:
+    async def settle(self, outcome: TicketOutcome, available_total: int | None, reason: str) -> None:
         await asyncio.sleep(0)  # a store would be written here
         self.purse.settled.append((outcome, available_total))
+        self.purse.reasons.append(reason)
         if self.purse.settling_fails:
             raise RuntimeError("the ticket store is full")
 
@@ -37,6 +38,7 @@ class Purse:
     tickets: int = 100
     prepared: int = 0
     settled: list[tuple[TicketOutcome, int | None]] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
     slow: asyncio.Event | None = None
     error: Exception | None = None
     settling_fails: bool = False
@@ -119,6 +121,7 @@ async def test_a_refused_ticket_is_settled_and_the_next_one_tried(text: str, out
         async with linked(gateway, tickets=purse) as h:
             await h.until(lambda: len(purse.settled) == 2)
             assert purse.settled == [(outcome, None)] * 2
+            assert purse.reasons == [text] * 2
             assert h.link.state is LinkState.OUT_OF_BANDWIDTH or h.link.stats.remaining_bandwidth is None
             assert h.link.stats.last_error == f"the gateway did not take a ticket: {text}"
             gateway.ticket_answer = accept
@@ -185,6 +188,7 @@ async def test_a_ticket_that_was_prepared_for_a_broken_connection_stays_unspent(
         socket.abort()  # the reader has not noticed yet when the ticket is ready
         purse.slow.set()
         await h.until(lambda: ACCEPTED in purse.outcomes)
+        assert purse.outcomes[0] is TicketOutcome.NEVER_SENT
         assert UNKNOWN not in purse.outcomes
         assert len(gateway.tickets) == 1
 
@@ -249,7 +253,7 @@ async def test_a_source_that_never_settles_does_not_keep_the_link_from_closing()
     class Stuck(Purse):
         async def prepare(self, gateway_identity: bytes) -> Any:
             ticket = await super().prepare(gateway_identity)
-            ticket.settle = lambda outcome, total: asyncio.Event().wait()  # type: ignore[assignment]
+            ticket.settle = lambda outcome, total, reason: asyncio.Event().wait()  # type: ignore[assignment]
             return ticket
 
     options = quick(settle_timeout_seconds=0.05)
