@@ -38,11 +38,7 @@ async def main(replies: str) -> None:
         report["at_once_seconds"] = await load.at_once_median(client.port, server, 10)
         assert client.process is not None
         report["alive"] = client.process.returncode is None
-        log = client.log.read_text()
-        # Looking whether the port is open yet is a client that says nothing: not an error of the exchange.
-        probes = ("failed to read from the socket: early eof", "without knowing the version")
-        errors = [line for line in log.splitlines() if " ERROR " in line]
-        report["errors"] = [line for line in errors if not any(probe in line for probe in probes)][:5]
+        report["errors"] = client.errors()
         print(json.dumps(report))
 
 

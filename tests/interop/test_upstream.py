@@ -27,8 +27,8 @@ def require_program(variable: str) -> None:
         pytest.skip("needs program: unshare and ip, and the right to make network namespaces")
 
 
-def scenario(module: str, argument: str) -> dict:
-    done = run_in_namespace(module, argument, timeout=500)
+def scenario(module: str, *arguments: str) -> dict:
+    done = run_in_namespace(module, *arguments, timeout=500)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     report = json.loads(done.stdout.strip().splitlines()[-1])
     print(json.dumps(report, indent=1))

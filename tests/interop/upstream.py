@@ -35,13 +35,20 @@ START_SECONDS = 90
 EXIT_POLICY = "ExitPolicy reject *:25\nExitPolicy accept *:*\n"
 
 
-def environment(home: Path, nym_api: str) -> dict[str, str]:
-    """What keeps upstream's programs away from public hosts: every built-in URL replaced."""
+def bare_environment(home: Path) -> dict[str, str]:
+    """What upstream's programs need of a machine; the network is named in some other way."""
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
         "NO_COLOR": "1",
         "RUST_LOG": os.environ.get("RUST_LOG", "info"),
+    }
+
+
+def environment(home: Path, nym_api: str) -> dict[str, str]:
+    """What keeps upstream's programs away from public hosts: every built-in URL replaced."""
+    return {
+        **bare_environment(home),
         "CONFIGURED": "true",
         "NETWORK_NAME": "localnet",
         "BECH32_PREFIX": "n",
@@ -256,9 +263,13 @@ class UpstreamSocksClient:
         flags: tuple[str, ...] = (),
         anonymous: bool = True,
         gateway: str | None = None,
+        environment_file: Path | None = None,
     ) -> None:
+        """`environment_file`: as networks write it; replaces the variables that keep the client off public hosts."""
         self._program = program
         self._folder = folder
+        self._environment_file = environment_file
+        self._initialised = False
         self._nym_api = nym_api
         self._provider = provider
         self._flags = flags
@@ -268,7 +279,18 @@ class UpstreamSocksClient:
         self.log = folder / "client.log"
         self.process: Process | None = None
 
-    async def __aenter__(self) -> Self:
+    @property
+    def config(self) -> Path:
+        """The configuration file that `initialise` writes."""
+        return self._folder / ".nym/socks5-clients/client/config/config.toml"
+
+    @property
+    def credentials(self) -> Path:
+        """The database with its ticketbooks."""
+        return self._folder / ".nym/socks5-clients/client/data/credentials_database.db"
+
+    async def initialise(self) -> None:
+        """Make identity and configuration, and register at a gateway; pays nothing yet."""
         self._folder.mkdir(parents=True, exist_ok=True)
         gateway = ("--gateway", self._gateway) if self._gateway else ()
         initialised = await self._start(
@@ -280,6 +302,11 @@ class UpstreamSocksClient:
         )
         if await initialised.wait():
             raise RuntimeError(f"nym-socks5-client init failed:\n{self.log.read_text()[-2000:]}")
+        self._initialised = True
+
+    async def __aenter__(self) -> Self:
+        if not self._initialised:
+            await self.initialise()
         self.process = await self._start("run", "--id", "client", *self._flags)
         await wait_for_port(self.port, self.process, self.log)
         return self
@@ -289,12 +316,24 @@ class UpstreamSocksClient:
             self.process.send_signal(signal.SIGINT)
             await end(self.process, 10)
 
+    def errors(self) -> list[str]:
+        """The first errors it logged, but for those of a look whether the port is open yet."""
+        probes = ("failed to read from the socket: early eof", "without knowing the version")
+        errors = [line for line in self.log.read_text().splitlines() if " ERROR " in line]
+        return [line for line in errors if not any(probe in line for probe in probes)][:5]
+
     async def _start(self, *arguments: str) -> Process:
+        if self._environment_file is None:
+            where, variables = (), environment(self._folder, self._nym_api)
+        else:
+            where = ("--config-env-file", str(self._environment_file))
+            variables = bare_environment(self._folder)
         with self.log.open("ab") as output:
             return await asyncio.create_subprocess_exec(
                 str(self._program),
+                *where,
                 *arguments,
-                env=environment(self._folder, self._nym_api),
+                env=variables,
                 stdin=DEVNULL,
                 stdout=output,
                 stderr=STDOUT,

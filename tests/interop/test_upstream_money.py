@@ -1,0 +1,105 @@
+"""Our half of the money against the reference's own programs: books and tickets go both ways.
+
+Needs programs that nobody has by default: NYM_CLI_PROGRAM, NYM_NODE_PROGRAM and NYM_SOCKS5_CLIENT_PROGRAM name them.
+What they insist on is in docs/protocol/08 §10, 09 §10, 10 §4.2 and 03 §9.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.interop.money import CLI_VARIABLE, TICKET
+from tests.interop.test_upstream import require_program, scenario
+from tests.interop.upstream import NODE_VARIABLE, SOCKS_CLIENT_VARIABLE
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(600)]
+
+MARK = 40_000_000
+"""Bytes that are left when the client pays the next ticket."""
+BOOKS = 6
+PRICE_NYM = 75
+TICKET_BYTES = {
+    "MIXNET_ENTRY": 200_000_000,
+    "MIXNET_EXIT": 100_000_000,
+    "WIREGUARD_ENTRY": 500_000_000,
+    "WIREGUARD_EXIT": 500_000_000,
+}
+
+
+def test_upstreams_tool_buys_books_that_we_spend():
+    require_program(CLI_VARIABLE)
+    report = scenario("tests.interop.scenario_books")
+    assert report["poor"]["code"] == 1
+    assert "not found: key not found" in report["poor"]["output"]
+    assert report["deposits"] == BOOKS
+    assert report["issued"] == [BOOKS, BOOKS - 1, BOOKS], "one signer was down for one of the books"
+    assert 0 < report["spent"] - BOOKS * PRICE_NYM < 1, "books and fees, and nothing else"
+    assert report["bare_refused"], "a book without its public data cannot be spent"
+    assert sorted(report["books"]) == sorted(
+        [
+            *(["MIXNET_ENTRY", 50] for _ in range(3)),
+            *([kind, 50] for kind in ("MIXNET_EXIT", "WIREGUARD_ENTRY", "WIREGUARD_EXIT")),
+        ]
+    )
+    assert report["traffic"]["claims"] == 1
+    assert report["traffic"]["failed"] == 0
+    assert {kind: answer["available_total"] for kind, answer in report["raw"].items()} == TICKET_BYTES
+    assert report["verified"] == [True, True], "all signers know all tickets"
+    first, second = report["gateways"]
+    assert (first["tickets_verified"], first["granted_bytes"]) == (1, TICKET)
+    assert (second["tickets_verified"], second["granted_bytes"]) == (4, sum(TICKET_BYTES.values()))
+    for counts in report["gateways"]:
+        assert counts["tickets_refused"] == counts["tickets_rejected"] == 0
+    assert report["lost"] == 0
+
+
+@pytest.mark.parametrize("source", ["exported", "base58", "standalone", "issued", "recovered"])
+def test_upstreams_client_pays_our_gateway(source):
+    require_program(CLI_VARIABLE)
+    require_program(SOCKS_CLIENT_VARIABLE)
+    report = scenario("tests.interop.scenario_paying_client", source)
+    assert report["alive"]
+    assert report["errors"] == []
+    if source in ("exported", "base58", "standalone"):
+        assert report["left_here"] == 0
+        assert report["out_of_tickets"], "what was exported is not spent here any more"
+        assert report["again"] != 0, "the same book cannot be imported twice"
+    if source == "recovered":
+        assert report["nothing"]
+        assert report["one"]
+    assert report["verified"], "all signers know both tickets"
+    counts = report["counters"]
+    assert (counts["tickets_verified"], counts["tickets_refused"], counts["tickets_rejected"]) == (2, 0, 0)
+    assert counts["charged_bytes"] > counts["granted_bytes"] / 2 - MARK, "the second came when it was needed"
+    assert ["v1-mixnet-entry", 2, 50] in report["books"]
+    assert [used for kind, used, _ in report["books"] if kind != "v1-mixnet-entry"] in ([], [0])
+
+
+def test_upstreams_node_takes_our_tickets_and_each_only_once():
+    require_program(NODE_VARIABLE)
+    report = scenario("tests.interop.scenario_paying_node")
+    assert report["without_money"] == {"code": 1, "says_why": True}
+    traffic = report["traffic"]
+    assert traffic["complete"]
+    assert (traffic["claims"], traffic["claims_failed"], traffic["refused"]) == (1, 0, 0)
+    assert traffic["remaining"] == TICKET - traffic["charged"], "it meters what we count"
+    assert report["verified"], "all signers know the ticket"
+    assert report["store"] == 1
+
+    ours = report["at_theirs"]  # spent there first, then at our gateway
+    assert ours["first"]["available_total"] == TICKET
+    assert ours["second"]["available_total"] in (TICKET, TICKET - 10 * TICKET), "the signers may be faster"
+    assert ours["seen"]
+    assert ours["punished"]
+    assert ours["total"] == TICKET - 10 * TICKET
+
+    theirs = report["at_ours"]  # spent at our gateway first, then there
+    assert theirs["first"]["available_total"] == TICKET
+    assert theirs["second"]["available_total"] in (TICKET, TICKET - 10 * TICKET), "the signers may be faster"
+    assert theirs["seen"]
+    assert theirs["punished"]
+    assert theirs["honest"]["available_total"] in (2 * TICKET, 2 * TICKET - 10 * TICKET)
+    assert theirs["total"] == 2 * TICKET - 10 * TICKET, "an honest ticket only pays off a part"
+    assert "already been spent before at this gateway" in theirs["replay"]["message"]
+    assert theirs["held_back"], "our client gives that gateway no more tickets"
+    assert report["alive"]
