@@ -25,7 +25,7 @@ from .bank import SurbBank
 from .client_records import ClientOptions, ClientStats, ReceivedMessage
 from .core import ClientCore
 from .errors import LinkDown, MixnetError, TopologyError, TopologyUnusable
-from .gateway_io import GatewayLink, LinkState, LinkStats
+from .gateway_io import GatewayLink, LinkOptions, LinkState, LinkStats
 from .lanes import Lane
 from .nym_api import KeyRotationInfo
 from .outgoing import Sending
@@ -99,6 +99,7 @@ class MixnetClient:
         entry: Callable[[Topology, random.Random], RoutingNode] | bytes | None = None,
         tickets: TicketSource | None = None,
         options: ClientOptions | None = None,
+        link_options: LinkOptions | None = None,
         rng: random.Random = SYSTEM_RNG,
     ) -> None:
         self._source = source
@@ -107,6 +108,7 @@ class MixnetClient:
         self._entry = entry
         self._tickets = tickets
         self._options = options or ClientOptions()
+        self._link_options = link_options
         self._rng = rng
         self._core: ClientCore | None = None
         self._link: GatewayLink | None = None
@@ -161,6 +163,7 @@ class MixnetClient:
                 tickets=self._tickets,
                 on_frame=self._frame,
                 on_state=self._link_state,
+                options=self._link_options,
             )
             self._tasks.spawn(self._link.run(), name="gateway link")
             await self._link.wait_ready()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,9 @@ class NymApiOptions:
 class NymApiSource:
     """Topology by the routes of a nym-api. `urls`: base addresses, e.g.
     ``https://validator.nymtech.net/api``.
+
+    `on_date` is told the `Date` header of each answer, and our Unix times before and after it. `connector_factory`,
+    which may be changed at any time, makes the connector of each call: through a proxy, for instance.
     """
 
     def __init__(
@@ -79,9 +83,12 @@ class NymApiSource:
         *,
         options: NymApiOptions | None = None,
         rng: random.Random = SYSTEM_RNG,
+        on_date: Callable[[str, float, float], None] | None = None,
     ) -> None:
         if not urls:
             raise NymApiError("no nym-api address is configured")
+        self.connector_factory: Callable[[], aiohttp.BaseConnector] | None = None
+        self._on_date = on_date
         self._urls = [url.rstrip("/") for url in urls]
         self._options = options or NymApiOptions()
         self._rng = rng
@@ -123,6 +130,7 @@ class NymApiSource:
     async def _with_fail_over(self, ask: Callable[[_NymApi], Awaitable[_Body]]) -> _Body:
         error: TopologyError | None = None
         async with aiohttp.ClientSession(
+            connector=self.connector_factory() if self.connector_factory is not None else None,
             timeout=aiohttp.ClientTimeout(total=self._options.request_timeout_seconds),
             headers={"User-Agent": "nymgate", "Accept": _JSON},
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -134,7 +142,9 @@ class NymApiSource:
                     longest = self._options.retry_seconds * 2 ** (rounds - 1)
                     await asyncio.sleep(self._rng.uniform(0, longest))
                 try:
-                    return await ask(_NymApi(http, self.current_url, self._options.body_limit_bytes))
+                    return await ask(
+                        _NymApi(http, self.current_url, self._options.body_limit_bytes, self._on_date)
+                    )
                 except TopologyError as failure:
                     error = failure
                     self._urls.append(self._urls.pop(0))
@@ -145,10 +155,17 @@ class NymApiSource:
 class _NymApi:
     """The routes of one address."""
 
-    def __init__(self, http: aiohttp.ClientSession, base: str, limit: int) -> None:
+    def __init__(
+        self,
+        http: aiohttp.ClientSession,
+        base: str,
+        limit: int,
+        on_date: Callable[[str, float, float], None] | None,
+    ) -> None:
         self._http = http
         self._base = base
         self._limit = limit
+        self._on_date = on_date
 
     async def get(self, path: str, parse: Callable[[bytes], _Body], page: int | None = None) -> _Body:
         """One body, parsed."""
@@ -197,8 +214,12 @@ class _NymApi:
             page += 1
 
     async def _fetch(self, url: str, page: int | None) -> tuple[bytes, str]:
+        sent = time.time()
         try:
             async with self._http.get(url, params={} if page is None else {"page": page}) as response:
+                stated = response.headers.get("Date")
+                if stated is not None and self._on_date is not None:
+                    self._on_date(stated, sent, time.time())
                 body = await self._read(response, url)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise NymApiError(f"{url} cannot be reached: {_cause(error)}") from error
