@@ -43,6 +43,8 @@ _WHERE: Final = {
     "PubKey": f"{_PROTOS}.cosmos.crypto.secp256k1.keys_pb2",
     "QueryAccountRequest": f"{_PROTOS}.cosmos.auth.v1beta1.query_pb2",
     "QueryAccountResponse": f"{_PROTOS}.cosmos.auth.v1beta1.query_pb2",
+    "QueryAllBalancesRequest": f"{_PROTOS}.cosmos.bank.v1beta1.query_pb2",
+    "QueryAllBalancesResponse": f"{_PROTOS}.cosmos.bank.v1beta1.query_pb2",
     "QueryBalanceRequest": f"{_PROTOS}.cosmos.bank.v1beta1.query_pb2",
     "QueryBalanceResponse": f"{_PROTOS}.cosmos.bank.v1beta1.query_pb2",
     "QuerySmartContractStateRequest": f"{_PROTOS}.cosmwasm.wasm.v1.query_pb2",

@@ -175,6 +175,40 @@ class BalanceAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class AllBalancesQuery:
+    """What wallets ask to show an account. Answer: `AllBalancesAnswer`; empty for an unknown address."""
+
+    PATH: ClassVar = "/cosmos.bank.v1beta1.Query/AllBalances"
+    address: str
+
+    def encode(self) -> bytes:
+        """The protobuf request."""
+        return write(cosmos.QueryAllBalancesRequest(address=self.address))
+
+    @classmethod
+    def decode(cls, data: bytes) -> AllBalancesQuery:
+        """The inverse of `encode`. Paging is not looked at: all coins fit into one answer."""
+        return cls(parse("QueryAllBalancesRequest", data, "balances query").address)
+
+
+@dataclass(frozen=True, slots=True)
+class AllBalancesAnswer:
+    """The balances in all denominations, on one page."""
+
+    coins: tuple[Coin, ...]
+
+    def encode(self) -> bytes:
+        """The protobuf response."""
+        return write(cosmos.QueryAllBalancesResponse(balances=[write_coin(coin) for coin in self.coins]))
+
+    @classmethod
+    def decode(cls, data: bytes) -> AllBalancesAnswer:
+        """The inverse of `encode`."""
+        found = parse("QueryAllBalancesResponse", data, "balances")
+        return cls(tuple(read_coin(coin, "balances") for coin in found.balances))
+
+
+@dataclass(frozen=True, slots=True)
 class SmartQuery:
     """A contract's query. Answer: `SmartAnswer`."""
 

@@ -24,6 +24,8 @@ from nym_credentials.chain.jsonrpc import (
 from nym_credentials.chain.messages import (
     AccountAnswer,
     AccountQuery,
+    AllBalancesAnswer,
+    AllBalancesQuery,
     BalanceAnswer,
     BalanceQuery,
     SimulateAnswer,
@@ -95,6 +97,7 @@ class Rpc:
         self._paths: dict[str, Callable[[bytes], bytes]] = {
             AccountQuery.PATH: self._account,
             BalanceQuery.PATH: self._balance,
+            AllBalancesQuery.PATH: self._balances,
             SmartQuery.PATH: self._smart_query,
             SimulateQuery.PATH: self._simulate,
         }
@@ -202,6 +205,10 @@ class Rpc:
         return BalanceAnswer(
             Coin(query.denom, self._chain.ledger.balance(query.address, query.denom))
         ).encode()
+
+    def _balances(self, data: bytes) -> bytes:
+        address = AllBalancesQuery.decode(data).address
+        return AllBalancesAnswer(tuple(self._chain.ledger.balances(address))).encode()
 
     def _smart_query(self, data: bytes) -> bytes:
         query = SmartQuery.decode(data)

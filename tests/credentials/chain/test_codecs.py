@@ -34,6 +34,8 @@ from nym_credentials.chain.messages import (
     BASE_ACCOUNT_TYPE,
     AccountAnswer,
     AccountQuery,
+    AllBalancesAnswer,
+    AllBalancesQuery,
     BalanceAnswer,
     BankSend,
     ExecuteContract,
@@ -120,6 +122,10 @@ def test_unknown_accounts_and_keys_are_refused() -> None:
 @given(COINS)
 def test_balances(coin: Coin) -> None:
     assert BalanceAnswer.decode(BalanceAnswer(coin).encode()).coin == coin
+    for coins in ((), (coin,), (coin, coin)):
+        assert AllBalancesAnswer.decode(AllBalancesAnswer(coins).encode()).coins == coins
+    query = AllBalancesQuery("n1")
+    assert AllBalancesQuery.decode(query.encode()) == query
 
 
 @pytest.mark.parametrize("amount", ["", "-1", "1.5", "x", "9" * 40])
