@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nym_mixnet.profiles import TrafficProfile
+from nymgate.money_io import Stock
 from nymgate.units import format_duration, human_bytes
 
 
@@ -19,6 +20,8 @@ class Banner:
     sleep_after_seconds: float
     addresses: tuple[str, ...]
     anonymous: bool
+    stock: Stock | None = None
+    """What there is to pay with; None where the free allowance is used."""
 
     def fields(self) -> dict[str, Any]:
         """For a log line."""
@@ -35,6 +38,18 @@ class Banner:
             "sleep_after": format_duration(self.sleep_after_seconds),
             "listening": list(self.addresses),
             "anonymous_replies": self.anonymous,
+            **self._stock_fields(),
+        }
+
+    def _stock_fields(self) -> dict[str, Any]:
+        stock = self.stock
+        if stock is None:
+            return {"pays": False}
+        return {
+            "pays": True,
+            "tickets": stock.tickets,
+            "tickets_until": stock.expires.isoformat() if stock.expires is not None else None,
+            "unfinished_purchases": stock.unfinished,
         }
 
     def lines(self) -> list[str]:
@@ -46,6 +61,7 @@ class Banner:
             f"  entry    {self.entry}",
             f"  exit     {self.exit}",
             f"  profile  {self.cost()}",
+            f"  tickets  {self.tickets()}",
         ]
         if not self.anonymous:
             lines.append(
@@ -53,6 +69,19 @@ class Banner:
                 "everything it does"
             )
         return lines
+
+    def tickets(self) -> str:
+        """What is left, and until when."""
+        stock = self.stock
+        if stock is None:
+            return "none are used: the gateway's free allowance"
+        if stock.tickets == 0:
+            text = "none left; buy some: nymgate account obtain-ticketbooks --amount 1"
+        else:
+            per_hour = self.profile.costs().tickets_per_hour
+            hours = f" = {stock.tickets / per_hour:.0f} h awake" if per_hour else ""
+            text = f"{stock.tickets} left{hours}, the last until {stock.expires} (UTC)"
+        return text + (f"; {stock.unfinished} purchase(s) being finished" if stock.unfinished else "")
 
     def cost(self) -> str:
         """The profile with its price while awake."""

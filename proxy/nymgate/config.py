@@ -243,10 +243,10 @@ class Tickets(Section):
         "What tickets are paid with: a deposit of NYM in the e-cash contract.",
         "smartcontract",
     )
-    claim_below: Annotated[Size, Field(ge=100_000, le=1 << 40)] = setting(
-        40_000_000,
-        "The next ticket goes to the gateway when its allowance falls below this, so that traffic never waits for "
-        "a payment. A ticket is worth 200MB; only test networks need another value.",
+    ticket_size: Annotated[Size, Field(ge=100_000, le=1 << 40)] = setting(
+        200_000_000,
+        "What a ticket is worth at a gateway. The next one goes there when a fifth of that is left, so that traffic "
+        "never waits for a payment. Only test networks need another value.",
         SIZE_FORM + ", from 100kB to 1TiB",
         write=format_size,
     )

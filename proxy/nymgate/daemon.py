@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import structlog
 
@@ -20,6 +20,7 @@ from nym_exit.client_io import ExitClient
 from nym_exit.errors import ExitError
 from nym_mixnet.client_io import MixnetClient
 from nym_mixnet.errors import MixnetError
+from nym_mixnet.link_state import LinkState
 from nym_mixnet.nym_api import KeyRotationInfo
 from nym_mixnet.store_io import ClientStore
 from nym_mixnet.tasks_io import TaskSet
@@ -27,7 +28,14 @@ from nym_mixnet.topology import RoutingNode, Topology
 from nym_mixnet.topology_io import TopologySource
 from nym_sphinx import SYSTEM_RNG, b58encode
 from nymgate import wiring
-from nymgate.errors import DataFolderError, NetworkUnreachable, NoUsableExit, NymgateError
+from nymgate.errors import (
+    DataFolderError,
+    DependencyFailed,
+    ExitCode,
+    NetworkUnreachable,
+    NoUsableExit,
+    NymgateError,
+)
 from nymgate.exits import (
     ExitCandidate,
     choose_entry,
@@ -36,11 +44,15 @@ from nymgate.exits import (
     shuffled,
     usable_exits,
 )
+from nymgate.money_io import Stock
+from nymgate.purse_io import Purse
 from nymgate.server import SocksServer
 from nymgate.sleep_io import Sleeper
 from nymgate.upstream_io import MixnetUpstream, Way
 
 log = structlog.get_logger("nymgate.daemon")
+
+T = TypeVar("T")
 
 GATEWAY_START_SECONDS: Final = 25.0  # connect and set up take 10 s each at worst
 EXIT_PROBE_SECONDS: Final = 10.0
@@ -48,6 +60,7 @@ EXITS_PROBED_AT_ONCE: Final = 3
 EXITS_PROBED_AT_MOST: Final = 12
 RETRY_FIRST_SECONDS: Final = 1.0
 RETRY_LIMIT_SECONDS: Final = 30.0
+BROKE_POLL_SECONDS: Final = 0.2
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -72,19 +85,27 @@ class Proxy:
         self._avoid: set[bytes] = set()
         self._connected: Connected | None = None
         self._hurry = False
+        self.purse: Purse | None = None
+        """What pays for the traffic; None where nothing does."""
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[Connected] = loop.create_future()
         self._tasks = TaskSet("proxy")
+        make_folder(self.plan)
         self.upstream = MixnetUpstream(wiring.upstream_options(self.plan))
         self.server = SocksServer(self.upstream, wiring.server_options(self.plan))
-        make_folder(self.plan)
-        async with contextlib.AsyncExitStack() as stack:
+        async with contextlib.AsyncExitStack() as purse_stack, contextlib.AsyncExitStack() as stack:
+            if self.plan.money.pay:
+                self.purse = await purse_stack.enter_async_context(Purse(self.plan.money, rng=self._rng))
             await stack.enter_async_context(self.server)
             self.addresses = await self.server.listen(self.plan.listen)
+            if self.purse is not None:
+                if self.purse.money.proxy is not None:
+                    self.purse.money.proxy = self.addresses[0]
+                self._tasks.spawn(self.purse.keep(self._reached), name="purchases")
             self._tasks.spawn(self._connect_for_ever(), name="connect")
-            self._stack = stack.pop_all()
+            self._stack, self._purse_stack = stack.pop_all(), purse_stack.pop_all()
         return self
 
     async def __aexit__(
@@ -95,9 +116,12 @@ class Proxy:
             self._ready.exception()  # seen
         await self._stack.aclose()
         self.upstream.way = None
-        if self._connected is not None:
-            connected, self._connected = self._connected, None
-            await disconnect(connected, hurry=self._hurry)
+        try:
+            if self._connected is not None:
+                connected, self._connected = self._connected, None
+                await disconnect(connected, hurry=self._hurry)
+        finally:
+            await self._purse_stack.aclose()  # last: the link settles its tickets while it closes
 
     @property
     def connected(self) -> Connected | None:
@@ -107,6 +131,20 @@ class Proxy:
     async def ready(self) -> Connected:
         """Wait until streams get through. Raises the NymgateError that trying again cannot mend."""
         return await asyncio.shield(self._ready)
+
+    def _reached(self) -> asyncio.Future[None]:
+        """Done when what tickets are bought from can be reached: at once, or by way of the mixnet."""
+        reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def arrived(ready: asyncio.Future[Connected]) -> None:
+            if not ready.cancelled() and ready.exception() is None and not reached.done():
+                reached.set_result(None)
+
+        if self.plan.money.proxy is None:
+            reached.set_result(None)
+        else:
+            self._ready.add_done_callback(arrived)
+        return reached
 
     async def drain(self, limit_seconds: float) -> bool:
         """Stop listening and let streams end; True if all did."""
@@ -144,7 +182,7 @@ class Proxy:
     async def _connect(self) -> Connected:
         plan = self.plan
         active = await self._remembered_entry()
-        source = wiring.topology_source(plan)
+        source = wiring.topology_source(plan, self.purse.watch if self.purse is not None else None)
         topology = await source.fetch()
         topology.ensure_usable()
         exits = (
@@ -163,12 +201,16 @@ class Proxy:
             store=ClientStore(plan.folder),
             profile=plan.profile,
             entry=entry.identity,
+            tickets=self.purse.source if self.purse is not None else None,
             options=wiring.client_options(plan),
+            link_options=wiring.link_options(plan),
             rng=self._rng,
         )
-        await self._start(client, entry)
+        if self.purse is not None:
+            self.purse.serves(client)
+        await self._unless_broke(client, self._start(client, entry))
         try:
-            exit_client = await self._choose_exit(client, exits)
+            exit_client = await self._unless_broke(client, self._choose_exit(client, exits))
         except BaseException as error:
             if isinstance(error, NoUsableExit):
                 self._avoid.add(entry.identity)  # perhaps the only live exit is at this very gateway
@@ -208,6 +250,40 @@ class Proxy:
                 "Check this machine's connection, or choose another gateway with --entry.",
                 layer="gateway",
             ) from None
+
+    async def _unless_broke(self, client: MixnetClient, work: Coroutine[Any, Any, T]) -> T:
+        """Do this, unless nothing can be sent for want of an allowance: then that is what is wrong."""
+        async with TaskSet("unless broke") as tasks:
+            doing = tasks.spawn(work, name="work")
+            while not doing.done():
+                await asyncio.wait((doing,), timeout=BROKE_POLL_SECONDS)
+                if client.link_state is LinkState.OUT_OF_BANDWIDTH and not doing.done():
+                    stats = client.link_stats
+                    if stats is not None and stats.claims_failed and stats.claims == 0:
+                        raise self._broke(stats.last_error)
+            result: T = doing.result()
+            return result
+
+    def _broke(self, why: str | None) -> NymgateError:
+        trouble = self.purse.source.trouble if self.purse is not None else None
+        if trouble is not None:  # whatever it is, the next attempt may find it mended
+            return DependencyFailed(
+                trouble.what,
+                trouble.todo,
+                layer=trouble.layer,
+                code=trouble.code,
+                exit_code=ExitCode.EXHAUSTED,
+            )
+        pays = self.purse is not None
+        return DependencyFailed(
+            f"The gateway forwards nothing for us: {why or 'the allowance is used up'}.",
+            "Try another gateway with --entry."
+            if pays
+            else "Buy tickets (`nymgate account set`, `nymgate account obtain-ticketbooks`), or try another gateway.",
+            layer="tickets",
+            code="E_NO_ALLOWANCE",
+            exit_code=ExitCode.EXHAUSTED,
+        )
 
     async def _choose_exit(self, client: MixnetClient, exits: Sequence[ExitCandidate]) -> ExitClient:
         options = wiring.exit_options(self.plan)
@@ -329,13 +405,14 @@ async def until_signal(work: Coroutine[Any, Any, object]) -> None:
         await _unless(signals.first, work)
 
 
-async def run(plan: wiring.Plan, *, announce: Callable[[Proxy, Connected], None]) -> None:
+async def run(plan: wiring.Plan, *, announce: Callable[[Proxy, Connected, Stock | None], None]) -> None:
     """Run until SIGTERM or SIGINT. Raises the NymgateError that ended it before."""
     with Signals() as signals:
         async with Proxy(plan) as proxy:
             log.info("listening", addresses=[f"{host}:{port}" for host, port in proxy.addresses])
             if await _unless(signals.first, proxy.ready()):
-                announce(proxy, await proxy.ready())
+                connected = await proxy.ready()
+                announce(proxy, connected, await proxy.purse.stock() if proxy.purse is not None else None)
                 await signals.first.wait()
             limit = plan.config.streams.drain
             log.info("stopping", open=proxy.server.open_connections, limit_seconds=limit)

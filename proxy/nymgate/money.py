@@ -25,6 +25,7 @@ from nym_credentials.errors import (
     StoreInUse,
     StoreKeyWrong,
     StoreOfAnotherNetwork,
+    TicketUnavailable,
     WrongChain,
 )
 from nym_credentials.networks import ChainNetwork
@@ -139,7 +140,7 @@ def _proxy(config: Config) -> tuple[str, int] | None:
 _BY_CLASS: Final[tuple[tuple[type[CredentialsError], ExitCode], ...]] = (
     (InsufficientFunds, ExitCode.EXHAUSTED),
     (AccountUnfunded, ExitCode.EXHAUSTED),
-    (OutOfTickets, ExitCode.EXHAUSTED),
+    (TicketUnavailable, ExitCode.EXHAUSTED),
     (PurchaseDeclined, ExitCode.REFUSED),
     (PriceChanged, ExitCode.REFUSED),
     (StoreInUse, ExitCode.BUSY),
@@ -171,6 +172,8 @@ def explain_money(error: CredentialsError) -> NymgateError:
     """An error of ``nym_credentials`` in the terms of this package."""
     code = exit_code_of(error)
     todo = _MORE_ADVICE.get(type(error)) or error.to_do or _ADVICE[code]
+    if isinstance(error, InsufficientFunds) and "Send" not in todo:
+        todo = f"{_sentence(todo)} Send NYM to the account first"
     return DependencyFailed(
         _sentence(error.happened), _sentence(todo), layer=error.layer, code=error_code(error), exit_code=code
     )

@@ -5,6 +5,8 @@ Heavy libraries (wallet, protobufs, database) are loaded when they are used: mos
 
 import asyncio
 import contextlib
+import fcntl
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from nym_credentials.errors import CredentialsError, PhraseInvalid
 from nymgate.config_layers import environment_name
-from nymgate.errors import ConfigError, DataFolderError
+from nymgate.errors import ConfigError, DataFolderError, StoreBusy
 from nymgate.mixnet_connector_io import mixnet_connector
 from nymgate.money import MoneyPlan, NoAccount, explain_money
 from nymgate.sensitive import Sensitive
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from nym_credentials.store.records import BookInfo, Restored
     from nym_credentials.store.store_io import TicketStore
 
+LOCK_POLL_SECONDS: Final = 0.1
 PHRASE: Final = "account.phrase"
 """The name of the phrase among the store's secrets."""
 
@@ -173,8 +176,37 @@ class Money:
                 await transport.close()
 
     @contextlib.asynccontextmanager
-    async def buyer(self, **options: Any) -> "AsyncIterator[Buyer]":
-        """Buys books, and takes unfinished purchases up again."""
+    async def quoter(self) -> "AsyncIterator[Buyer]":
+        """For asking prices only."""
+        async with self._any_buyer() as buyer:
+            yield buyer
+
+    @contextlib.asynccontextmanager
+    async def buyer(self, patience_seconds: float = 5.0, **options: Any) -> "AsyncIterator[Buyer]":
+        """Buys books, and takes unfinished purchases up again. StoreBusy while another process does."""
+        async with self._alone_buying(patience_seconds), self._any_buyer(**options) as buyer:
+            yield buyer
+
+    @contextlib.asynccontextmanager
+    async def _alone_buying(self, patience_seconds: float) -> AsyncIterator[None]:
+        """Two processes that buy would take each other's purchases for left behind. Ends with its process."""
+        path = self.plan.store.with_name(f"{self.plan.store.name}.buying")
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            deadline = time.monotonic() + patience_seconds
+            while not _locked(handle):
+                if time.monotonic() >= deadline:
+                    raise StoreBusy(
+                        "Another nymgate is buying ticketbooks with this store at this moment.",
+                        "Wait until it is done; `nymgate tickets pending` shows what it does.",
+                    )
+                await asyncio.sleep(LOCK_POLL_SECONDS)
+            yield
+        finally:
+            os.close(handle)
+
+    @contextlib.asynccontextmanager
+    async def _any_buyer(self, **options: Any) -> "AsyncIterator[Buyer]":
         from nym_credentials.purchase.smartcontract_buyer_io import smart_contract_buyer
 
         wallet = await self.wallet()
@@ -223,6 +255,14 @@ def explained() -> Iterator[None]:
         yield
     except CredentialsError as error:
         raise explain_money(error) from error
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _store_key(plan: MoneyPlan) -> "StoreKey | None":

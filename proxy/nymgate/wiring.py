@@ -1,22 +1,27 @@
 """Puts a configuration into the terms of the packages below. The only module that knows all of them; no I/O.
 
-Later parts plug in here: a ticket source for the gateway link, several identities for isolation, an exit
-pool.
+Tickets are plugged into the gateway link here (`LinkTickets`). Later parts: several identities for isolation, an
+exit pool.
 """
 
 import random
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
+from nym_credentials.errors import CredentialsError
+from nym_credentials.tickets.rules import ClockWatch
 from nym_exit.errors import ExitError
 from nym_exit.options import ExitOptions
 from nym_exit.stream_options import StreamOptions
 from nym_exit.surb_policy import SurbPolicy
 from nym_mixnet.client_records import ClientOptions
-from nym_mixnet.errors import ErrorKind, MixnetError, StoreError, StoreInUse, TopologyError
+from nym_mixnet.errors import ErrorKind, MixnetError, NoTickets, StoreError, StoreInUse, TopologyError
+from nym_mixnet.gateway_wire import REFILL_THRESHOLD_BYTES
+from nym_mixnet.link_state import LinkOptions
 from nym_mixnet.profiles import PROFILES, TrafficProfile
+from nym_mixnet.tickets import PreparedTicket
 from nym_mixnet.topology import RoutingNode, Topology
 from nym_mixnet.topology_io import FileSource, NymApiSource
 from nym_sphinx import Recipient, b58decode
@@ -24,9 +29,13 @@ from nymgate.config import Config, split_address
 from nymgate.directory_io import ApiDirectory, FileDirectory
 from nymgate.errors import ConfigError, DependencyFailed, ExitCode, NymgateError, StoreBusy
 from nymgate.exits import choose_entry
+from nymgate.money import MoneyPlan, explain_money, money_plan
 from nymgate.networks import Network, resolve_network
 from nymgate.server import ServerOptions
 from nymgate.upstream_io import UpstreamOptions
+from zknym import TicketType
+
+TICKET_RETRY_LIMIT_SECONDS: Final = 30.0
 
 EntryChoice = Callable[[Topology, random.Random], RoutingNode] | bytes
 
@@ -42,6 +51,7 @@ class Plan:
     exit: Recipient | None
     listen: tuple[tuple[str, int], ...]
     config: Config
+    money: MoneyPlan
 
 
 def make_plan(config: Config, data_dir: Path) -> Plan:
@@ -68,14 +78,15 @@ def make_plan(config: Config, data_dir: Path) -> Plan:
         exit=exit_,
         listen=tuple(split_address(address) for address in config.listen.mixed),
         config=config,
+        money=money_plan(config, resolve_network(config.network, data_dir), data_dir / network.name),
     )
 
 
-def topology_source(plan: Plan) -> NymApiSource | FileSource:
-    """Where the list of nodes comes from."""
+def topology_source(plan: Plan, watch: ClockWatch | None = None) -> NymApiSource | FileSource:
+    """Where the list of nodes comes from. ``watch`` compares clocks with it."""
     if plan.config.mixnet.topology_file:
         return FileSource(_topology_file(plan.config))
-    return NymApiSource(plan.network.nym_api)
+    return NymApiSource(plan.network.nym_api, on_date=watch.date_header if watch is not None else None)
 
 
 def directory(config: Config, data_dir: Path) -> ApiDirectory | FileDirectory:
@@ -97,6 +108,17 @@ def _topology_file(config: Config) -> Path:
 def client_options(plan: Plan) -> ClientOptions:
     """Options of the mixnet client."""
     return ClientOptions(use_cover_slots_for_data=plan.config.mixnet.data_in_cover_slots)
+
+
+def link_options(plan: Plan) -> LinkOptions:
+    """Options of the gateway link."""
+    if not plan.money.pay:
+        return LinkOptions()
+    mark = (
+        plan.config.tickets.ticket_size * REFILL_THRESHOLD_BYTES // TicketType.MIXNET_ENTRY.bytes_per_ticket
+    )
+    # Asking the store is cheap, and tickets may be bought by another process at any moment.
+    return LinkOptions(claim_threshold_bytes=mark, claim_retry_limit_seconds=TICKET_RETRY_LIMIT_SECONDS)
 
 
 def exit_options(plan: Plan) -> ExitOptions:
@@ -152,6 +174,40 @@ def is_hopeless(error: MixnetError | ExitError | NymgateError, plan: Plan) -> bo
     if isinstance(error, TopologyError) and plan.config.mixnet.topology_file:
         return True
     return error.kind is ErrorKind.CONFIG
+
+
+class TicketStock(Protocol):
+    """Stored tickets: ``nym_credentials.tickets.source_io.StoredTickets``."""
+
+    async def prepare(self, gateway_identity: bytes) -> PreparedTicket:
+        """A ticket made out to that gateway. Raises CredentialsError."""
+
+    async def stated(self, gateway_identity: bytes, remaining: int) -> None:
+        """The gateway stated the allowance."""
+
+
+class LinkTickets:
+    """The gateway link's ``TicketSource``: stored tickets, with their troubles in the link's terms."""
+
+    def __init__(self, stock: TicketStock, remaining: Callable[[], int | None]) -> None:
+        """``remaining``: the allowance in bytes that the gateway stated last."""
+        self._stock = stock
+        self._remaining = remaining
+        self.trouble: NymgateError | None = None
+        """Why there was no ticket when one was wanted last; None after one was made out."""
+
+    async def prepare(self, gateway_identity: bytes) -> PreparedTicket:
+        """See ``TicketSource``. Raises NoTickets."""
+        try:
+            remaining = self._remaining()
+            if remaining is not None:
+                await self._stock.stated(gateway_identity, remaining)
+            ticket = await self._stock.prepare(gateway_identity)
+        except CredentialsError as error:
+            self.trouble = explain_money(error)
+            raise NoTickets(f"{phrase(self.trouble)}. {self.trouble.todo}".rstrip(".")) from error
+        self.trouble = None
+        return ticket
 
 
 _EXIT_CODES: Final = {

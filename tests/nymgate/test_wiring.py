@@ -1,5 +1,8 @@
 """From configuration to the options of the packages below, and from their errors back to sentences."""
 
+from dataclasses import replace
+from datetime import date
+
 import pytest
 
 from nym_exit.errors import ExitRefused, ExitSilent
@@ -21,6 +24,7 @@ from nymgate import wiring
 from nymgate.banner import Banner
 from nymgate.config_layers import load
 from nymgate.errors import ConfigError, ExitCode, NetworkUnreachable
+from nymgate.money_io import Stock
 from tests.nymgate.mixnet_world import identity, recipient
 
 EXIT = str(recipient(identity(2)))
@@ -169,13 +173,35 @@ def test_the_first_lines_say_what_it_costs(tmp_path):
     assert lines[0] == "nymgate 1.2.3 on mainnet: ready. SOCKS5 at socks5h://127.0.0.1:1080"
     assert lines[1:3] == ["  entry    ENTRY", "  exit     EXIT"]
     assert "478 MB = 2.4 tickets an hour awake, 11.5 GB = 57 tickets a day; sleeps after 10m" in lines[3]
-    assert len(lines) == 4
+    assert lines[4] == "  tickets  none are used: the gateway's free allowance"
+    assert len(lines) == 5
+
+
+@pytest.mark.parametrize(
+    "stock, said",
+    [
+        (Stock(48, date(2026, 11, 29), 0), "48 left = 20 h awake, the last until 2026-11-29 (UTC)"),
+        (
+            Stock(0, None, 1),
+            "none left; buy some: nymgate account obtain-ticketbooks --amount 1; 1 purchase(s)",
+        ),
+    ],
+)
+def test_the_first_lines_say_how_many_tickets_are_left_and_until_when(tmp_path, stock, said):
+    paying = replace(banner(tmp_path), stock=stock)
+    assert said in paying.lines()[4]
+    fields = paying.fields()
+    assert (fields["pays"], fields["tickets"], fields["unfinished_purchases"]) == (
+        True,
+        stock.tickets,
+        stock.unfinished,
+    )
 
 
 def test_the_first_lines_warn_of_the_own_address_and_name_the_free_profile(tmp_path):
     lines = banner(tmp_path, **{"mixnet.replies": "own-address", "mixnet.profile": "uncovered"}).lines()
     assert "costs nothing while idle" in lines[3]
-    assert "WARNING" in lines[4]
+    assert "WARNING" in lines[5]
     assert banner(tmp_path, **{"mixnet.sleep_after": "never"}).lines()[3].endswith("never sleeps")
 
 

@@ -318,7 +318,7 @@ def obtain_ticketbooks(
     ticket_type = parse_type(type_)
 
     async def price(money: "Money") -> "Quote":
-        async with money.buyer() as buyer:
+        async with money.quoter() as buyer:
             return await buyer.quote(amount)
 
     if dry_run:

@@ -130,7 +130,8 @@ class PurchaseShow:
             self._progress = Progress(*columns, console=self._console)
             self._progress.start()
             self._bars = {
-                step: self._progress.add_task(_TEXTS[step], start=False, total=1, count="") for step in _STEPS
+                step: self._progress.add_task(_TEXTS[step], start=False, visible=False, total=1, count="")
+                for step in _STEPS
             }
         bars = self._progress
         assert bars is not None
@@ -139,6 +140,7 @@ class PurchaseShow:
             if step is progress.step:
                 if not bars.tasks[bar].started:
                     bars.start_task(bar)
+                bars.update(bar, visible=True)
                 if progress.threshold:
                     count = f"{progress.shares}/{progress.threshold}"
                     bars.update(bar, total=progress.threshold, completed=progress.shares, count=count)
@@ -147,7 +149,7 @@ class PurchaseShow:
                 return
             bars.start_task(bar)
             total = bars.tasks[bar].total or 1
-            bars.update(bar, total=total, completed=total)
+            bars.update(bar, total=total, completed=total, visible=True)
         # DONE: all of them are full
 
     def end_bars(self) -> None:

@@ -27,6 +27,7 @@ from nymgate.cli.options import (
 if TYPE_CHECKING:
     from nymgate.banner import Banner
     from nymgate.daemon import Connected, Proxy
+    from nymgate.money_io import Stock
 
 
 def run(
@@ -73,8 +74,8 @@ def run(
     )
     plan = wiring.make_plan(settings, data_folder(settings, os.environ))
 
-    def announce(proxy: "Proxy", connected: "Connected") -> None:
-        banner = banner_of(proxy, connected)
+    def announce(proxy: "Proxy", connected: "Connected", stock: "Stock | None") -> None:
+        banner = banner_of(proxy, connected, stock)
         if as_json or settings.log.format == "json":
             daemon.log.info("ready", **banner.fields())
         else:
@@ -83,7 +84,7 @@ def run(
     run_loop(daemon.run(plan, announce=announce))
 
 
-def banner_of(proxy: "Proxy", connected: "Connected") -> "Banner":
+def banner_of(proxy: "Proxy", connected: "Connected", stock: "Stock | None" = None) -> "Banner":
     """The first lines' facts."""
     from nym_sphinx import b58encode
     from nymgate import __version__
@@ -99,6 +100,7 @@ def banner_of(proxy: "Proxy", connected: "Connected") -> "Banner":
         sleep_after_seconds=plan.config.mixnet.sleep_after,
         addresses=tuple(f"[{h}]:{p}" if ":" in h else f"{h}:{p}" for h, p in proxy.addresses),
         anonymous=plan.config.mixnet.replies == "anonymous",
+        stock=stock,
     )
 
 
