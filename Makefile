@@ -28,7 +28,7 @@ demo: $(READY)
 	$(BIN)/nymgate demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not soak" --ignore=tests/interop
+	$(BIN)/python -m pytest -m "not soak" --ignore=tests/interop -n auto --maxprocesses=4
 
 vectors: $(READY)
 	$(BIN)/python -m pytest -m vectors -p no:randomly -q

@@ -35,7 +35,7 @@ START_SECONDS = 60.0
 
 pytestmark = [
     pytest.mark.interop,
-    pytest.mark.skipif(not PROGRAM, reason="NYM_NODE_PROGRAM names no program"),
+    pytest.mark.skipif(not PROGRAM, reason="needs program: NYM_NODE_PROGRAM does not name one"),
 ]
 
 

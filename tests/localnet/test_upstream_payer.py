@@ -22,7 +22,7 @@ CLAIM_SECONDS = 60.0
 
 pytestmark = [
     pytest.mark.interop,
-    pytest.mark.skipif(not PROGRAM, reason="NYM_SOCKS5_CLIENT_PROGRAM names no program"),
+    pytest.mark.skipif(not PROGRAM, reason="needs program: NYM_SOCKS5_CLIENT_PROGRAM does not name one"),
 ]
 
 
