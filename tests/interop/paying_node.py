@@ -65,6 +65,12 @@ class EnforcingNode:
         await wait_for_port(self._ports["mix"], process, self.log)
         await wait_for_port(self._ports["entry"], process, self.log)
 
+    async def restart(self) -> None:
+        """End the process and run it again, with the same keys, ports and databases."""
+        if self.process is not None:
+            await end(self.process)
+        await self.run()
+
     async def publish(self, number: int) -> None:
         """List the node in the network's directory."""
         details = await asyncio.create_subprocess_exec(

@@ -20,7 +20,7 @@ from nym_credentials.store.store_io import TicketStore
 from nym_credentials.tickets.source_io import StoredTickets
 from nym_localnet import Localnet, LocalnetOptions
 from tests.interop.money import CLI_VARIABLE, NYM, NymCli, ask_faucet, eventually, gateway_counters, verified
-from tests.localnet.paying import gateway_client, spend
+from tests.localnet.paying import gateway_client, new_wallet, spend
 from tests.localnet.users import SWIFT, mixnet_client
 from zknym import TicketType, b58encode
 
@@ -53,6 +53,18 @@ async def issue(cli: NymCli, folder: Path, name: str) -> tuple[bytes, float]:
         *("--bs58-encoded-client-secret", b58encode(secrets.token_bytes(32))),
     )
     return output.read_bytes(), done.seconds
+
+
+async def wallet(net: Localnet, cli: NymCli) -> dict[str, Any]:
+    """Upstream's wallet on our chain: what it shows of an account, and a payment to another one."""
+    before = await cli.run("account", "balance", cli.address)
+    other = new_wallet().address
+    sent = await cli.run("account", "send", other, str(2 * NYM))
+    return {
+        "balance": before.output.strip().splitlines()[-1],
+        "send": sent.code,
+        "received": net.payments.balance(other),
+    }
 
 
 async def spend_raw(net: Localnet, store: TicketStore, kind: TicketType) -> dict[str, Any]:
@@ -97,12 +109,15 @@ async def main() -> None:
         )
         report["poor"] = {"code": poor.code, "output": poor.output[-600:]}
         await ask_faucet(net, cli.address, "1000 NYM")
+        report["wallet"] = await wallet(net, cli)
         before = net.payments.balance(cli.address)
 
         files, report["seconds"] = {}, {}
         for name in VARIANTS:
             down = net.payments.signers[1].faults
             down.down = name == "base58"  # two of three signers are enough for upstream's tool as well
+            if name == "wireguard-entry":
+                await net.payments.next_epoch()  # what was bought before stays good
             files[name], report["seconds"][name] = await issue(cli, folder, name)
             down.down = False
         recorded = await net.payments.books()
@@ -118,7 +133,9 @@ async def main() -> None:
         store = await stack.enter_async_context(await TicketStore.open(folder / "store"))
         for data in files.values():
             await store.import_book(data, today())
-        report["books"] = [(book.ticket_type.name, book.remaining) for book in await store.books()]
+        report["books"] = [
+            (book.ticket_type.name, book.epoch_id, book.remaining) for book in await store.books()
+        ]
         report["traffic"] = await traffic(net, store)
         report["raw"] = {kind.name: await spend_raw(net, store, kind) for kind in TicketType}
         report["verified"] = [await verified(net, "gateway1", 1), await verified(net, "gateway2", 4)]

@@ -11,10 +11,11 @@ import os
 import tempfile
 import time
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nym_credentials.errors import GatewayInDebt
+from nym_credentials.errors import GatewayInDebt, OutOfTickets
 from nym_credentials.store.store_io import TicketStore
 from nym_credentials.tickets.source_io import StoredTickets
 from nym_localnet import Localnet, LocalnetOptions
@@ -25,8 +26,11 @@ from tests.localnet.paying import buyer, gateway_client, purse, spend
 from tests.localnet.users import SWIFT, mixnet_client
 from zknym import TicketType
 
+BOOK = 50
 NODE_NUMBER = 90
 MESSAGE_BYTES = 100_000
+FORGOTTEN_BYTES = 512 * 1024
+"""What a node may have charged and not yet written down when it ends, docs/protocol/03 §9.1."""
 
 
 def number_of(net: Localnet, node: EnforcingNode) -> int:
@@ -46,8 +50,11 @@ async def without_money(net: Localnet, folder: Path) -> dict[str, Any]:
         return {"code": code, "says_why": "has a balance of only 0unym" in node.log.read_text()}
 
 
-async def traffic(net: Localnet, store: TicketStore, entry: bytes, messages: int) -> dict[str, Any]:
-    """Our mixnet client with tickets from the store sends to itself, through the node and our mixes and back."""
+async def traffic(net: Localnet, store: TicketStore, node: EnforcingNode, messages: int) -> dict[str, Any]:
+    """Our mixnet client with tickets from the store sends to itself, through the node and our mixes and back.
+
+    Then the node is restarted: the client comes back to the allowance that it paid for, and pays nothing.
+    """
     tickets = StoredTickets(store, check_payment=True)
     received = 0
 
@@ -55,29 +62,69 @@ async def traffic(net: Localnet, store: TicketStore, entry: bytes, messages: int
         nonlocal received
         received += 1
 
-    async with mixnet_client(net, SWIFT, tickets=tickets, entry=entry) as client:
+    async with mixnet_client(net, SWIFT, tickets=tickets, entry=node.identity) as client:
         client.on_message = count
+
+        async def exchanged(number: int, forgotten: int = 0) -> bool:
+            expected = received + number
+            for _ in range(number):
+                await client.send_plain(client.address, bytes(MESSAGE_BYTES))
+
+            async def all_here() -> bool:
+                stats = client.link_stats
+                if received != expected or not stats.claims or stats.remaining_bandwidth is None:
+                    return False
+                ours = stats.claims * TICKET - stats.bytes_charged
+                return 0 <= stats.remaining_bandwidth - ours <= forgotten
+
+            return await eventually(60, all_here)
+
         started = time.monotonic()
-        for _ in range(messages):
-            await client.send_plain(client.address, bytes(MESSAGE_BYTES))
-
-        async def all_here() -> bool:
-            stats = client.link_stats
-            agreed = stats.remaining_bandwidth == stats.claims * TICKET - stats.bytes_charged
-            return received == messages and stats.claims > 0 and agreed
-
-        complete = await eventually(60, all_here)
+        complete = await exchanged(messages)
         seconds = time.monotonic() - started
+        await node.restart()
+        again = await exchanged(1, FORGOTTEN_BYTES)
         stats = client.link_stats
+        assert stats.remaining_bandwidth is not None
         return {
             "complete": complete,
+            "after_restart": again,
+            "sessions": stats.sessions,
             "seconds": seconds,
             "claims": stats.claims,
             "claims_failed": stats.claims_failed,
             "refused": stats.packets_refused,
             "charged": stats.bytes_charged,
-            "remaining": stats.remaining_bandwidth,
+            "forgotten": stats.remaining_bandwidth - (stats.claims * TICKET - stats.bytes_charged),
         }
+
+
+async def the_whole_book(net: Localnet, store: TicketStore, node: EnforcingNode) -> dict[str, Any]:
+    """Every ticket that is left, on one connection; then there are none."""
+    tickets = StoredTickets(store)
+    left = await store.remaining(TicketType.MIXNET_ENTRY, datetime.now(UTC).date())
+    started = time.monotonic()
+    answers = []
+    async with gateway_client(net, number_of(net, node)) as client:
+        await client.register()
+        for _ in range(left):
+            ticket = await tickets.prepare(node.identity)
+            answers.append(await spend(client, ticket.credential))
+            if "available_total" in answers[-1]:
+                await ticket.settle("accepted", answers[-1]["available_total"])
+        seconds = time.monotonic() - started
+        try:
+            await tickets.prepare(node.identity)
+        except OutOfTickets:
+            over = True
+        else:
+            over = False
+    return {
+        "left": left,
+        "totals": [answer.get("available_total") for answer in answers],
+        "seconds": seconds,
+        "over": over,
+    }
 
 
 async def stated(net: Localnet, number: int, client: Any) -> int:
@@ -167,9 +214,12 @@ async def main() -> None:
         async with customer(net, store) as (purchaser, wallet):
             await ask_faucet(net, wallet.address, "100 NYM")
             await purchaser.buy(TicketType.MIXNET_ENTRY)
-        report["traffic"] = await traffic(net, store, node.identity, 5)
+        report["traffic"] = await traffic(net, store, node, 5)
         report["verified"] = await verified(net, node.account, 1)
         report["store"] = (await store.totals()).accepted
+        await net.payments.next_epoch()  # tickets of both epochs are good
+        report["whole_book"] = await the_whole_book(net, store, node)
+        report["all_verified"] = await verified(net, node.account, BOOK, 60)
         report["at_theirs"] = await spent_before_at_theirs(net, node)
         report["at_ours"] = await spent_before_at_ours(net, store, node)
         assert node.process is not None

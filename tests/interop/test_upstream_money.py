@@ -18,6 +18,7 @@ MARK = 40_000_000
 """Bytes that are left when the client pays the next ticket."""
 BOOKS = 6
 PRICE_NYM = 75
+EPOCH = 5
 TICKET_BYTES = {
     "MIXNET_ENTRY": 200_000_000,
     "MIXNET_EXIT": 100_000_000,
@@ -31,14 +32,16 @@ def test_upstreams_tool_buys_books_that_we_spend():
     report = scenario("tests.interop.scenario_books")
     assert report["poor"]["code"] == 1
     assert "not found: key not found" in report["poor"]["output"]
+    assert report["wallet"] == {"balance": "1000 nym", "send": 0, "received": 2_000_000}
     assert report["deposits"] == BOOKS
     assert report["issued"] == [BOOKS, BOOKS - 1, BOOKS], "one signer was down for one of the books"
     assert 0 < report["spent"] - BOOKS * PRICE_NYM < 1, "books and fees, and nothing else"
     assert report["bare_refused"], "a book without its public data cannot be spent"
     assert sorted(report["books"]) == sorted(
         [
-            *(["MIXNET_ENTRY", 50] for _ in range(3)),
-            *([kind, 50] for kind in ("MIXNET_EXIT", "WIREGUARD_ENTRY", "WIREGUARD_EXIT")),
+            *(["MIXNET_ENTRY", EPOCH, 50] for _ in range(3)),
+            ["MIXNET_EXIT", EPOCH, 50],
+            *([kind, EPOCH + 1, 50] for kind in ("WIREGUARD_ENTRY", "WIREGUARD_EXIT")),
         ]
     )
     assert report["traffic"]["claims"] == 1
@@ -82,9 +85,16 @@ def test_upstreams_node_takes_our_tickets_and_each_only_once():
     traffic = report["traffic"]
     assert traffic["complete"]
     assert (traffic["claims"], traffic["claims_failed"], traffic["refused"]) == (1, 0, 0)
-    assert traffic["remaining"] == TICKET - traffic["charged"], "it meters what we count"
+    assert traffic["after_restart"], "it meters what we count, and still knows after a restart"
+    assert traffic["charged"] > 600_000
+    assert traffic["sessions"] == 2
     assert report["verified"], "all signers know the ticket"
     assert report["store"] == 1
+
+    rest = report["whole_book"]
+    assert rest["totals"] == [number * TICKET for number in range(1, 50)]
+    assert rest["over"]
+    assert report["all_verified"], "all signers know all fifty"
 
     ours = report["at_theirs"]  # spent there first, then at our gateway
     assert ours["first"]["available_total"] == TICKET
