@@ -23,14 +23,16 @@ from typing import Any
 from bench import load
 from nym_credentials.errors import OutOfTickets
 from nym_credentials.store.bookfile import BookForm
+from nym_credentials.store.client_database_io import move_client_books
 from nym_credentials.store.store_io import TicketStore
+from nym_credentials.tickets.source_io import StoredTickets
 from nym_localnet import Localnet, LocalnetOptions, PaymentOptions
 from nym_localnet.folder import NETWORK_ENV
 from nym_sphinx import b58encode
 from tests.interop.money import CLI_VARIABLE, NymCli, ask_faucet, customer, gateway_counters, verified
 from tests.interop.running import free_port
 from tests.interop.upstream import SOCKS_CLIENT_VARIABLE, UpstreamSocksClient
-from tests.localnet.paying import buyer
+from tests.localnet.paying import buyer, gateway_client, spend
 from zknym import TicketType
 
 SCALE = 0.205
@@ -129,6 +131,28 @@ async def recovered(scene: Scene) -> None:
 SOURCES = {source.__name__: source for source in (exported, base58, standalone, issued, recovered)}
 
 
+async def moved(scene: Scene) -> dict[str, Any]:
+    """The books of the client, which is stopped, come into our store with what is left of them."""
+    today = datetime.now(UTC).date()
+    async with await TicketStore.open(scene.folder / "moved") as store, gateway_client(scene.net, 1) as payer:
+        books = await move_client_books(store, scene.client.credentials, today)
+        tickets = StoredTickets(store, check_payment=True)
+        await payer.register()
+        ticket = await tickets.prepare(payer.running.identity)
+        answer = await spend(payer, ticket.credential)
+        seen = await verified(scene.net, "gateway2", 1)
+    counts = await gateway_counters(scene.net, "gateway2")
+    return {
+        "books": [
+            [book.first, book.remaining] for book in books if book.ticket_type is TicketType.MIXNET_ENTRY
+        ],
+        "answer": answer["type"],
+        "verified": seen,
+        "rejected": counts["tickets_rejected"],
+        "left_there": sum(total - used for _, used, total in ticketbooks(scene.client.credentials)),
+    }
+
+
 def ticketbooks(path: Path) -> list[list[Any]]:
     """What the client's store says of its books."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
@@ -160,18 +184,19 @@ async def main(source: str) -> None:
         await SOURCES[source](scene)
 
         started = time.monotonic()
-        await stack.enter_async_context(client)
-        report["start_seconds"] = time.monotonic() - started
-        report["small_seconds"] = await load.fetch(client.port, server, 1000)
-        report["download_rate"] = await load.download_rate(client.port, server, 300_000)
-        report["upload_rate"] = await load.upload_rate(client.port, server, 300_000)
-        report["verified"] = await verified(net, "gateway1", TICKETS, 60)
-        report["after_second"] = await load.fetch(client.port, server, 1000)
-        report["counters"] = dict(await gateway_counters(net, "gateway1"))
+        async with client:
+            report["start_seconds"] = time.monotonic() - started
+            report["small_seconds"] = await load.fetch(client.port, server, 1000)
+            report["download_rate"] = await load.download_rate(client.port, server, 300_000)
+            report["upload_rate"] = await load.upload_rate(client.port, server, 300_000)
+            report["verified"] = await verified(net, "gateway1", TICKETS, 60)
+            report["after_second"] = await load.fetch(client.port, server, 1000)
+            report["counters"] = dict(await gateway_counters(net, "gateway1"))
+            assert client.process is not None
+            report["alive"] = client.process.returncode is None
+            report["errors"] = client.errors()
         report["books"] = ticketbooks(client.credentials)
-        assert client.process is not None
-        report["alive"] = client.process.returncode is None
-        report["errors"] = client.errors()
+        report["moved"] = await moved(scene)
         print(json.dumps(report))
 
 

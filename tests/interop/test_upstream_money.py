@@ -76,6 +76,13 @@ def test_upstreams_client_pays_our_gateway(source):
     assert counts["charged_bytes"] > counts["granted_bytes"] / 2 - MARK, "the second came when it was needed"
     assert ["v1-mixnet-entry", 2, 50] in report["books"]
     assert [used for kind, used, _ in report["books"] if kind != "v1-mixnet-entry"] in ([], [0])
+    assert report["moved"] == {
+        "books": [[2, 48]],
+        "answer": "bandwidth",
+        "verified": True,
+        "rejected": 0,
+        "left_there": 0,
+    }
 
 
 def test_upstreams_node_takes_our_tickets_and_each_only_once():
@@ -113,3 +120,17 @@ def test_upstreams_node_takes_our_tickets_and_each_only_once():
     assert "already been spent before at this gateway" in theirs["replay"]["message"]
     assert theirs["held_back"], "our client gives that gateway no more tickets"
     assert report["alive"]
+
+
+def test_nymgate_pays_upstreams_node_and_exchanges_books_with_upstreams_tool():
+    for variable in (CLI_VARIABLE, NODE_VARIABLE):
+        require_program(variable)
+    report = scenario("tests.interop.scenario_paying_proxy")
+    (bought,) = report["bought"]
+    assert (bought["remaining"], bought["state"], bought["source"]) == (50, "active", "bought")
+    assert report["exported"] == [["v1-mixnet-entry", 0, 50]], "in the store of upstream's tool"
+    assert report["verified"], "all signers know the ticket that was spent at upstream's node"
+    ours, theirs = report["listed"]["books"]
+    assert (ours["state"], ours["remaining"]) == ("exported", 0)
+    assert (theirs["source"], theirs["accepted"], theirs["remaining"]) == ("imported", 1, 49)
+    assert report["listed"]["tickets"] == {"accepted": 1, "given_up": 0}
