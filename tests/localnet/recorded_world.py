@@ -7,12 +7,11 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from nym_credentials.networks import Contracts
-from nym_credentials.signers.routes import Route
-from nym_credentials.signers.tickets import Rejection, VerifyTicketRequest
+from nym_credentials.signers.tickets import VerifyTicketRequest
 from nym_localnet.chain.dkg_contract import DkgEpoch, KeyShare
 from nym_localnet.chain.genesis import Nyx, new_chain
 from nym_localnet.chain.rpc import Rpc
@@ -21,6 +20,7 @@ from nym_localnet.ecash.signer_io import Signer
 from nym_localnet.ecash.signer_rules import SignerRules, serial_of
 from nym_localnet.ecash.signer_store_io import SignerStore, StoredTicket
 from zknym import PayInfo, SignerKeys, SignerSecretKey, b58decode
+
 
 def recorded_clock(file: Mapping[str, Any]) -> float:
     """The time that the file asks for: the first one in its note about the clock."""
