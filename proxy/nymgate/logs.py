@@ -20,8 +20,8 @@ LEVELS: Final = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
-# Chatty neighbours: their info is our debug.
-_QUIETER: Final = ("aiohttp.access", "asyncio")
+# Chatty neighbours: they get to say warnings. Those that keep data would write it into the log as well.
+_QUIETER: Final = ("aiohttp.access", "asyncio", "aiosqlite", "alembic", "sqlalchemy")
 _DEPTH: Final = 6
 
 

@@ -7,6 +7,8 @@ import pytest
 import structlog
 import uvloop
 
+from nymgate.logs import _QUIETER
+
 
 def pytest_asyncio_loop_factories(config, item):
     """The listener meets the event loop at its sharp edges (half-close, pause, abort): both kinds, all its tests."""
@@ -21,7 +23,7 @@ def log_as_found():
     """Commands configure logging for their whole process, which here is that of all tests."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    quieter = {name: logging.getLogger(name).level for name in ("asyncio", "aiohttp.access")}
+    quieter = {name: logging.getLogger(name).level for name in _QUIETER}
     yield
     root.handlers[:] = handlers
     root.setLevel(level)

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from nymgate.cli import app
 from nymgate.cli.demo_fetch import Fetched, Fetcher
+from nymgate.cli.demo_money import Bought
 from nymgate.cli.demo_show import Show, rows
 from nymgate.cli.demo_site import Site
 from nymgate.errors import DemoFailed
@@ -42,6 +43,11 @@ def test_it_shows_the_main_job_and_leaves_nothing_behind(tmp_path):
         "cover",
         "acknowledgements",
         "tickets",
+        "from the faucet",
+        "deposit in the e-cash contract",
+        "cost: 75 NYM",
+        "cost: 1 ticket",
+        "paid with 1 of 50 tickets",
         "now try",
     ):
         assert text in result.stdout, text
@@ -59,6 +65,10 @@ def test_for_programs_it_is_one_object(tmp_path):
     assert shown["packets"]["replies"] > 60
     assert shown["bytes_charged"] > 100_000
     assert len(shown["page"]) >= 6
+    money = shown["money"]
+    assert money["price_unym"] == 75_000_000
+    assert money["left_unym"] == money["faucet_unym"] - money["price_unym"] - money["fee_unym"]
+    assert (money["tickets_bought"], shown["tickets_used"]) == (50, 1)
 
 
 def test_without_curl_it_says_so_and_uses_its_own_client(tmp_path):
@@ -106,13 +116,26 @@ def test_numbers_are_shown_for_people(capsys):
             "replies": 2500,
             "lost": 0,
         },
-        bytes_charged=200_000_000,
+        bytes_charged=100_000_000,
         tool="curl",
+        money=Bought(
+            address="n1",
+            funded=100_000_000,
+            price=75_000_000,
+            fee=5_000,
+            left=24_995_000,
+            deposit=0,
+            tickets=50,
+            ticket_bytes=200_000_000,
+        ),
+        tickets_used=1,
     )
     table = dict(rows(result))
     assert table["file, 4.0 MB"] == "first byte 0.25 s, 800 kB/s, SHA-256 right"
     assert "1,234 real" in table["packets sent"]
-    assert "1.00 tickets" in table["bandwidth used"]
+    assert table["bandwidth used"] == "100 MB, paid with 1 of 50 tickets of 200 MB"
+    assert table["money"].endswith("75 NYM for the book, 0.005 NYM fee, 24.995 NYM left")
+    assert table["cost of what was used"] == "0.75005 NYM at 1.5001 NYM a ticket"
     Show().table(result)
     output = capsys.readouterr().out
     assert "now try" in output

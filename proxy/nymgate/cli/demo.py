@@ -1,7 +1,8 @@
-"""`nymgate demo`: the main job on this machine alone. A network, the proxy, a page and a file through it with curl.
+"""`nymgate demo`: the main job on this machine alone, from an empty wallet to a page and a file through five hops.
 
-Everything is real but the distance: nodes in processes of their own, Sphinx packets over sockets, mixing delays, the
-proxy as `nymgate run` wires it, an application that knows nothing but its SOCKS setting.
+Everything is real but the distance and the money: nodes in processes of their own, Sphinx packets over sockets,
+mixing delays, deposits in blocks, tickets that gateways verify, the proxy as `nymgate run` wires it, an application
+that knows nothing but its SOCKS setting.
 """
 
 import asyncio
@@ -20,9 +21,10 @@ from nymgate.errors import DemoFailed
 if TYPE_CHECKING:
     from nym_localnet.localnet_io import Localnet
     from nymgate.cli.demo_fetch import Fetched
+    from nymgate.cli.demo_money import Bought
     from nymgate.cli.demo_show import Show
     from nymgate.cli.demo_site import Site
-    from nymgate.daemon import Connected
+    from nymgate.daemon import Connected, Proxy
 
 LIMIT_SECONDS: Final = 120.0
 FILE_BYTES: Final = 4_000_000
@@ -43,6 +45,8 @@ class Result:
     packets: dict[str, int]
     bytes_charged: int
     tool: str
+    money: "Bought"
+    tickets_used: int
 
 
 def demo(
@@ -57,7 +61,7 @@ def demo(
     verbose: VerboseOption = 0,
     quiet: QuietOption = 0,
 ) -> None:
-    """Bring up a whole Nym network on loopback, fetch a page and a file through it with curl, and say what it took.
+    """Bring up a whole Nym network on loopback, buy tickets there, fetch a page and a file, and say what it took.
 
     Needs no network, no money and no set-up; leaves nothing behind.
     """
@@ -105,6 +109,7 @@ async def play(show: "Show", size: int, profile: str) -> Result:
     from nym_localnet.localnet_io import Localnet
     from nym_localnet.options import LocalnetOptions, Mode
     from nymgate import wiring
+    from nymgate.cli.demo_money import obtain
     from nymgate.cli.demo_site import Site
     from nymgate.config_layers import load
     from nymgate.daemon import Proxy
@@ -112,9 +117,9 @@ async def play(show: "Show", size: int, profile: str) -> Result:
     with tempfile.TemporaryDirectory(prefix="nymgate-demo-") as folder:
         started = time.monotonic()
         with show.step(
-            "bringing up 3 mix nodes, 2 gateways, an exit and their directory, in processes of their own"
+            "bringing up 3 mix nodes, 2 gateways, an exit, their directory, a chain and 3 signers"
         ):
-            net = Localnet(LocalnetOptions(mode=Mode.PROCESSES, data_dir=Path(folder) / "network"))
+            net = Localnet(LocalnetOptions(mode=Mode.PROCESSES, data_dir=Path(folder) / "network", pay=True))
             await net.start()
         network_seconds = time.monotonic() - started
         try:
@@ -124,30 +129,66 @@ async def play(show: "Show", size: int, profile: str) -> Result:
                 "mixnet.profile": profile,
             }
             config = load(file=Path("/dev/null"), environ={}, flags=flags).config
+            plan = wiring.make_plan(config, Path(folder) / "data")
+            money = await obtain(show, plan.money, net.payments.fund)
             async with Site(size) as site:
                 started = time.monotonic()
-                async with Proxy(wiring.make_plan(config, Path(folder) / "data")) as proxy:
-                    with show.step("starting the proxy: keys, registration at a gateway, choosing an exit"):
+                async with Proxy(plan) as proxy:
+                    with show.step(
+                        "starting the proxy: keys, a ticket to a gateway, choosing an exit"
+                    ) as step:
                         connected = await proxy.ready()
+                        used = await tickets_used(proxy)
+                        step.result = f"cost: {used} ticket"
                     ready_seconds = time.monotonic() - started
-                    fetched = await fetch_all(show, site, proxy.addresses[0][1], Path(folder))
-                    return result_of(net, connected, fetched, network_seconds, ready_seconds)
+                    meter = Meter(connected, money)
+                    fetched = await fetch_all(show, site, proxy.addresses[0][1], Path(folder), meter)
+                    used = await tickets_used(proxy)
+                    return result_of(net, connected, fetched, network_seconds, ready_seconds, money, used)
         finally:
             await net.close()
 
 
+class Meter:
+    """What each step uses of the allowance that was paid for, cover traffic included."""
+
+    def __init__(self, connected: "Connected", money: "Bought") -> None:
+        self._connected, self._money, self._before = connected, money, 0
+        self.cost()
+
+    def cost(self) -> str:
+        """Since the last call."""
+        from nym_credentials.money import format_nym
+
+        stats = self._connected.client.link_stats
+        now = stats.bytes_charged if stats is not None else 0
+        tickets, self._before = (now - self._before) / self._money.ticket_bytes, now
+        return f"cost: {tickets:.4f} ticket = {format_nym(round(tickets * self._money.ticket_price))}"
+
+
+async def tickets_used(proxy: "Proxy") -> int:
+    """Tickets that the gateway took. DemoFailed if one was lost."""
+    assert proxy.purse is not None
+    totals = await proxy.purse.money.store.totals()
+    if totals.given_up:
+        raise DemoFailed(f"{totals.given_up} ticket(s) were lost.", "Please report this, with `-v`.")
+    return totals.accepted
+
+
 async def fetch_all(
-    show: "Show", site: "Site", proxy_port: int, folder: Path
+    show: "Show", site: "Site", proxy_port: int, folder: Path, meter: "Meter"
 ) -> "tuple[tuple[Fetched, ...], Fetched, str]":
     """The page with all its parts, then the file, each compared with what the server has."""
     from nymgate.cli.demo_fetch import Fetcher
 
     fetcher = Fetcher.best(proxy_port)
     show.note(fetcher.describe())
-    with show.step(f"a page with {len(site.page) - 1} assets"):
+    with show.step(f"a page with {len(site.page) - 1} assets") as step:
         page = await fetcher.fetch([site.url(path) for path in site.page], folder / "page")
-    with show.progress(f"a file of {site.size:,} bytes", site.size) as progress:
+        step.result = meter.cost()
+    with show.progress(f"a file of {site.size:,} bytes", site.size) as (progress, step):
         (file,) = await fetcher.fetch([site.url(site.file)], folder / "file", progress=progress)
+        step.result = meter.cost()
     for fetched, path in zip((*page, file), (*site.page, site.file), strict=True):
         if fetched.sha256 != site.sha256(path):
             raise DemoFailed(
@@ -164,6 +205,8 @@ def result_of(
     fetched: "tuple[tuple[Fetched, ...], Fetched, str]",
     network_seconds: float,
     ready_seconds: float,
+    money: "Bought",
+    tickets: int,
 ) -> Result:
     """The numbers, from the client's own counters."""
     page, file, tool = fetched
@@ -190,6 +233,8 @@ def result_of(
         },
         bytes_charged=link.bytes_charged,
         tool=tool,
+        money=money,
+        tickets_used=tickets,
     )
 
 
@@ -205,4 +250,6 @@ def as_dict(result: Result) -> dict[str, object]:
         "file": result.file.as_dict(),
         "packets": result.packets,
         "bytes_charged": result.bytes_charged,
+        "money": result.money.as_dict(),
+        "tickets_used": result.tickets_used,
     }
