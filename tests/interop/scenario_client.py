@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench import load
 from nym_localnet import Localnet, LocalnetOptions
+from nym_localnet.folder import NETWORK_ENV
 from tests.interop.running import free_port
 from tests.interop.upstream import SOCKS_CLIENT_VARIABLE, UpstreamSocksClient
 
@@ -29,6 +30,7 @@ async def main(replies: str) -> None:
                 provider=str(net.exit_address),
                 port=free_port(),
                 anonymous=replies == "anonymous",
+                environment_file=net.data_dir / NETWORK_ENV if replies == "anonymous" else None,
             )
         )
         report: dict[str, object] = {}

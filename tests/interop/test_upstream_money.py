@@ -134,3 +134,15 @@ def test_nymgate_pays_upstreams_node_and_exchanges_books_with_upstreams_tool():
     assert (ours["state"], ours["remaining"]) == ("exported", 0)
     assert (theirs["source"], theirs["accepted"], theirs["remaining"]) == ("imported", 1, 49)
     assert report["listed"]["tickets"] == {"accepted": 1, "given_up": 0}
+
+
+@pytest.mark.soak
+def test_upstreams_node_asks_our_signers_again():
+    """It does so after 300 seconds. That it takes a lost answer for a replay is its own mistake, docs/protocol/03 §9.5."""
+    require_program(NODE_VARIABLE)
+    report = scenario("tests.interop.scenario_retries")
+    assert report["counted"] == [True, True]
+    assert report["before"] == [TICKET, TICKET], "pending tickets are good"
+    assert report["settled"], "the signer that was away has been asked again"
+    assert report["after"][0] == TICKET
+    assert report["after"][1] in (TICKET, TICKET - 10 * TICKET)

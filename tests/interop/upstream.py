@@ -296,7 +296,8 @@ class UpstreamSocksClient:
         initialised = await self._start(
             "init",
             *("--id", "client", "--provider", self._provider, "--port", str(self.port)),
-            *("--use-reply-surbs", "true" if self._anonymous else "false", "--nym-apis", self._nym_api),
+            *("--use-reply-surbs", "true" if self._anonymous else "false"),
+            *(() if self._environment_file else ("--nym-apis", self._nym_api)),
             *gateway,
             *self._flags,
         )
