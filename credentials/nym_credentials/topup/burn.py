@@ -6,18 +6,19 @@ counts like any other: a gateway charges for packets.
 
 What is projected has a *level*, tickets a day, and a *shape*, which share of them falls in which hour of the day.
 Three levels, for three questions: `Outlook.EXPECTED` is the median of the last three days, `CERTAIN` the least of the
-last seven, `WORST` the most of the last three. Days before the first observation count as nothing: who has not seen
-use for some days projects none, and buys when tickets go, not before. That is what keeps a burst of a few hours from
-being taken for a habit.
+last seven, `WORST` the most of the last three. The first two are believed as far as those three days are alike: use
+that grows or bursts is no habit that books may be bought ahead for, since it may end at any time. Tickets for it are
+bought when they go, not before.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 HOUR_SECONDS: Final = 3_600.0
 DAY_SECONDS: Final = 86_400.0
@@ -30,8 +31,16 @@ SHAPE_DAYS: Final = 7
 WINDOWS_SECONDS: Final = (60.0, 300.0, 1_800.0)
 """Over these the present rate is taken."""
 _PEAK_WINDOW_SECONDS: Final = 300.0
+_REVISION: Final = 1
 _PRIOR_HOURS: Final = 1.0
 """A profile's nominal rate counts like so many hours awake of measurement."""
+_ALIKE: Final = (0.7, 0.9)
+"""How much of the most used day the least used one of three has to reach: below the first it is no habit at all,
+from the second on it is one."""
+_LATELY_HOURS: Final = 6
+_ALIKE_LATELY: Final = (-0.15, -0.08)
+"""The same for the last hours, which tell soonest that use has ended: by how much they may differ from the same hours
+of the days before, as a share of a whole day's use."""
 _HABITUAL_DAYS: Final = 5
 _HABITUAL_SHARE: Final = 0.95
 
@@ -127,6 +136,8 @@ class BurnMeter:
         self._cache: tuple[object, ...] = ()
         self._cached: dict[Outlook, Forecast] = {}
         self._regular = False
+        self._peaks: dict[float, tuple[int, float]] = {}
+        self._seen: set[str] = set()
 
     def observe(
         self,
@@ -145,6 +156,7 @@ class BurnMeter:
         if until <= since or sessions < 1:
             return
         profile = profile or self.profile
+        self._seen.add(profile)
         length = until - since
         each = max(0.0, tickets) / sessions
         awake = (length if tickets > 0 else 0.0) if awake_seconds is None else min(awake_seconds, length)
@@ -168,6 +180,48 @@ class BurnMeter:
         # Of what lasted less than five minutes the peak is taken over five, of the rest over its own length.
         hour = self._hours[int((until - 1e-6) // HOUR_SECONDS)]
         hour.peak = max(hour.peak, self._rate(until, _PEAK_WINDOW_SECONDS))
+
+    def switch(self, profile: str) -> None:
+        """From now on another profile is used: what was awake stays, what an hour costs changes."""
+        self.profile = profile
+
+    def copy(self) -> BurnMeter:
+        """One that can be played forward without touching this one."""
+        other = BurnMeter.restored(self.remembered(), self._profiles, self.profile)
+        other._recent = deque(self._recent)
+        return other
+
+    def remembered(self) -> dict[str, Any]:
+        """For a file: plain JSON, without anything about destinations. See `restored`."""
+        return {
+            "revision": _REVISION,
+            "last": self._last,
+            "hours": [
+                [number, hour.tickets, hour.awake, hour.peak] for number, hour in sorted(self._hours.items())
+            ],
+        }
+
+    @classmethod
+    def restored(
+        cls, remembered: Mapping[str, Any], profiles: Mapping[str, ProfileRate], profile: str
+    ) -> BurnMeter:
+        """The inverse of `remembered`. What cannot be read is forgotten: projections begin anew."""
+        meter = cls(profiles, profile)
+        try:
+            if remembered["revision"] != _REVISION:
+                return meter
+            last = float(remembered["last"])
+            hours = {
+                int(number): _Hour(_numbers(tickets), _numbers(awake), float(peak))
+                for number, tickets, awake, peak in remembered["hours"]
+            }
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return meter
+        if any(hour.tickets.keys() != hour.awake.keys() for hour in hours.values()):
+            return meter
+        meter._last, meter._hours = last, hours
+        meter._seen = {name for hour in hours.values() for name in hour.tickets}
+        return meter
 
     def _forget(self, newest: int) -> None:
         oldest = newest - HISTORY_DAYS * HOURS_PER_DAY
@@ -218,16 +272,21 @@ class BurnMeter:
 
     def peak(self, now: float, *, half_life_days: float = 2.0) -> float:
         """The highest rate over five minutes, tickets an hour and session; older peaks count less and less."""
-        current = now / HOUR_SECONDS
-        halves = half_life_days * HOURS_PER_DAY
-        return max(
-            (
-                hour.peak * 0.5 ** (max(0.0, current - number - 1) / halves)
-                for number, hour in self._hours.items()
-                if hour.peak > 0.0
-            ),
-            default=0.0,
-        )
+        number = int(now // HOUR_SECONDS)
+        known, before = self._peaks.get(half_life_days, (-1, 0.0))
+        if known != number:
+            halves = half_life_days * HOURS_PER_DAY
+            before = max(
+                (
+                    hour.peak * 0.5 ** (max(0, number - when - 1) / halves)
+                    for when, hour in self._hours.items()
+                    if hour.peak > 0.0 and when < number
+                ),
+                default=0.0,
+            )
+            self._peaks[half_life_days] = (number, before)
+        present = self._hours.get(number)
+        return max(before, present.peak if present is not None else 0.0)
 
     def peak_at(self, hours_of_day: frozenset[int], now: float, days: int = 7) -> float:
         """The highest rate seen in those UTC hours on the last `days` days."""
@@ -242,7 +301,7 @@ class BurnMeter:
         )
 
     def _project(self, current: int, profile: str, sessions: int) -> tuple[dict[Outlook, Forecast], bool]:
-        per_hour = self.per_awake_hour(profile)
+        per_hour = self.per_awake_hour(profile) if self._seen - {profile} else 0.0
         days = [
             [self._hour_in(number, profile, per_hour) for number in range(first, first + HOURS_PER_DAY)]
             for first in (current - HOURS_PER_DAY * back for back in range(1, SHAPE_DAYS + 1))
@@ -255,9 +314,11 @@ class BurnMeter:
             (sums[(hour - turn) % HOURS_PER_DAY] / whole if whole > 0 else 0.0)
             for hour in range(HOURS_PER_DAY)
         )
+        lately = [sum(day[-_LATELY_HOURS:]) * sessions for day in days[:3]]
+        trust = _trust(totals[:3], lately)
         levels = {
-            Outlook.CERTAIN: min(totals),
-            Outlook.EXPECTED: sorted(totals[:3])[1],
+            Outlook.CERTAIN: min(totals) * trust,
+            Outlook.EXPECTED: sorted(totals[:3])[1] * trust,
             Outlook.WORST: max(totals[:3]),
         }
         habitual = sum(
@@ -277,3 +338,24 @@ class BurnMeter:
         for name, tickets in hour.tickets.items():
             total += tickets if name == profile else hour.awake[name] / HOUR_SECONDS * per_hour
         return total
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    found = {str(name): float(value) for name, value in values.items()}
+    if not all(math.isfinite(value) and value >= 0 for value in found.values()):
+        raise ValueError
+    return found
+
+
+def _trust(totals: Sequence[float], lately: Sequence[float]) -> float:
+    """From 0 to 1: how alike three days are, as a whole and in the hours that have just passed."""
+    most = max(totals)
+    if most <= 0:
+        return 0.0
+    return min(
+        _within(min(totals) / most, *_ALIKE), _within(-(max(lately) - min(lately)) / most, *_ALIKE_LATELY)
+    )
+
+
+def _within(value: float, none: float, whole: float) -> float:
+    return min(1.0, max(0.0, (value - none) / (whole - none)))

@@ -25,7 +25,7 @@ from typing import Final
 
 from nym_credentials.topup.backoff import BackOff
 from nym_credentials.topup.budget import Refusal
-from nym_credentials.topup.burn import DAY_SECONDS, HOUR_SECONDS, BurnMeter, Forecast, Outlook
+from nym_credentials.topup.burn import HOUR_SECONDS, BurnMeter, Forecast, Outlook
 from nym_credentials.topup.hindrances import WORDS, Hindrance, Supply, SupplyEvent, next_supply
 from nym_credentials.topup.settings import Mark, TopUpSettings
 from nym_credentials.topup.stock import Lot, live, next_midnight, runs_out, tickets_in, waste
@@ -44,6 +44,8 @@ PRICE_SECONDS: Final = 1_200.0
 FUNDS_SECONDS: Final = 240.0
 """The balance is."""
 TRACES_MIDNIGHT: Final = frozenset({23, 0})
+ALL_HOURS: Final = frozenset(range(24))
+BURST_MEMORY_DAYS: Final = 9
 _NEGLIGIBLE_TICKETS: Final = 0.5
 _SHORT_OF_SECONDS: Final = 3 * HOUR_SECONDS
 """A purchase is not put off until midnight if what is in hand lasts no longer than this beyond the floor."""
@@ -118,6 +120,7 @@ class TopUpControl:
         self.trouble: Trouble | None = None
         self._rng = rng
         self._appointment: _Appointment | None = None
+        self._granted = 0.0
 
     # ---- what is needed ----------------------------------------------------------------------------------
 
@@ -212,13 +215,20 @@ class TopUpControl:
 
     def _can_cross(self, now: float, sessions: int) -> bool:
         """Whether what gateways grant anyway lasts while a book is bought after midnight, the old ones being dead."""
-        quiet_rate = self.settings.grace_tickets / self.settings.settle_seconds * HOUR_SECONDS
+        midnight = next_midnight(now)
         present = max(rate for _, rate in self.meter.rates(now))
+        granted = self._granted - present * (midnight - now) / HOUR_SECONDS
+        quiet_rate = max(self.settings.grace_tickets, granted) / self.settings.settle_seconds * HOUR_SECONDS
         habit = self.meter.peak_at(TRACES_MIDNIGHT, now)
         if max(present, habit, self.meter.nominal()) > quiet_rate:
             return False
-        # Who bursts at odd hours may do so at midnight.
-        return self.meter.peak(now, half_life_days=1e9) <= quiet_rate or self.meter.regular(now)
+        # Who bursts at odd hours may do so at midnight; who has not burst for longer than a book lives does not.
+        if (
+            self.meter.regular(now)
+            or self.meter.peak_at(ALL_HOURS, now, days=BURST_MEMORY_DAYS) <= quiet_rate
+        ):
+            return True
+        return self.meter.peak(now, half_life_days=BURST_MEMORY_DAYS / 2) <= quiet_rate
 
     def _free(self, now: float, lots: Sequence[Lot], sessions: int, tickets: int) -> bool:
         certain = self.meter.forecast(now, Outlook.CERTAIN, sessions)
@@ -234,9 +244,21 @@ class TopUpControl:
     # ---- what to do --------------------------------------------------------------------------------------
 
     def decide(
-        self, now: float, lots: Sequence[Lot], *, sessions: int = 1, unfinished: bool = False
+        self,
+        now: float,
+        lots: Sequence[Lot],
+        *,
+        sessions: int = 1,
+        unfinished: bool = False,
+        granted: float | None = None,
     ) -> Decision:
-        """What to do at `now` with these books in hand. `unfinished`: a purchase was begun and has to get on first."""
+        """What to do at `now` with these books in hand.
+
+        `sessions`: client identities that send, each with cover traffic of its own: workers times isolation.
+        `unfinished`: a purchase was begun and has to get on first. `granted`: what the gateway that grants least
+        still grants, in tickets, if that is known.
+        """
+        self._granted = granted or 0.0
         found = self.assess(now, lots, sessions)
         look = min(now + LOOK_SECONDS, (now // HOUR_SECONDS + 1) * HOUR_SECONDS)
         retry = self.trouble.retry_unix if self.trouble is not None else 0.0
@@ -259,6 +281,8 @@ class TopUpControl:
     def _moment(self, found: Assessment, now: float) -> float:
         """When to begin: drawn once for each need, and again only when the need has changed."""
         known = self._appointment
+        if known is not None and known.midnight and 0 < known.moment - now <= AFTER_MIDNIGHT_SECONDS[1]:
+            return known.moment  # the day has changed, and what was expected to die has died
         if known is not None and known.need >= found.need and known.midnight == found.wait_for_midnight:
             return known.moment
         moment = self._draw(found, now)
@@ -303,14 +327,33 @@ class TopUpControl:
         return self._troubled(Trouble(refusal.hindrance, refusal.text, retry))
 
     def failed(
-        self, now: float, hindrance: Hindrance, text: str = "", *, parties: Mapping[str, str] | None = None
+        self,
+        now: float,
+        hindrance: Hindrance,
+        text: str = "",
+        *,
+        parties: Mapping[str, str] | None = None,
+        missing: int = 1,
     ) -> Trouble:
-        """A purchase did not get on. `parties`: the signers or endpoints at fault, by address, with what they did."""
-        retry = self.backoff.failed(hindrance.value, now)
-        for name in parties or {}:
-            self.backoff.failed(name, now)
+        """A purchase did not get on.
+
+        `parties`: the signers or endpoints at fault, by address, with what they did; each is left alone by itself.
+        Tried again when `missing` of them may be asked.
+        """
+        if parties:
+            for name in parties:
+                self.backoff.failed(name, now)
+            retry = self.backoff.enough(parties, min(missing, len(parties)))
+        else:
+            retry = self.backoff.failed(hindrance.value, now)
         words = WORDS[hindrance]
         return self._troubled(Trouble(hindrance, text or f"{words.happened} {words.to_do}", retry))
+
+    def copy(self, rng: Random) -> TopUpControl:
+        """One that can be played forward without touching this one."""
+        other = TopUpControl(self.settings, self.meter.copy(), rng)
+        other.supply, other.trouble, other._appointment = self.supply, self.trouble, self._appointment
+        return other
 
     def forget_trouble(self) -> None:
         """Tries again at once: the operator says so, or the configuration has changed."""
@@ -337,8 +380,3 @@ class TopUpControl:
         if self.trouble is not None:
             return self.trouble.text
         return "There is no ticket; a ticketbook is being bought."
-
-
-def day_of(moment: float) -> int:
-    """The number of a UTC day."""
-    return int(moment // DAY_SECONDS)

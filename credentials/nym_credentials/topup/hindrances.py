@@ -65,6 +65,7 @@ class Hindrance(StrEnum):
     SIGNERS = "E_SIGNERS"
     STORE = "E_STORE"
     ELSEWHERE = "E_BOUGHT_ELSEWHERE"
+    INTERNAL = "E_INTERNAL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,11 @@ WORDS: Final[Mapping[Hindrance, Words]] = {
     Hindrance.STORE: Words("tickets", "The ticket store cannot be used.", "See what it says, and repair it."),
     Hindrance.ELSEWHERE: Words(
         "tickets", "Another process buys for this store.", "Nothing is to be done: its books are shared."
+    ),
+    Hindrance.INTERNAL: Words(
+        "tickets",
+        "Topping up failed in an unforeseen way.",
+        "It is tried again; please report what the log says.",
     ),
 }
 
