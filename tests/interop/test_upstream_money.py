@@ -138,7 +138,7 @@ def test_nymgate_pays_upstreams_node_and_exchanges_books_with_upstreams_tool():
 
 @pytest.mark.soak
 def test_upstreams_node_asks_our_signers_again():
-    """It does so after 300 seconds. That it takes a lost answer for a replay is its own mistake, docs/protocol/03 §9.5."""
+    """It does so after 300 seconds. It takes a lost answer for a replay then, see docs/protocol/03 §9.5."""
     require_program(NODE_VARIABLE)
     report = scenario("tests.interop.scenario_retries")
     assert report["counted"] == [True, True]
