@@ -47,6 +47,8 @@ contains a phrase, a key, a ticket or any other secret.
     │   └── PaymentFailed                       it failed inside a block: the fee is spent, the deposit is not made
     ├── StoreError                    tickets   the ticket store
     │   ├── StoreInUse                retry     another process holds it in a way that does not go together
+    │   ├── StoreUnreachable          retry     the database server does not answer, or a connection to it broke
+    │   ├── StoreMoved                          its content is in another store now
     │   ├── StoreUnusable                       damaged, not writable, or written by a newer program
     │   ├── StoreKeyWrong                       the key does not open this store, or there is none
     │   ├── StoreOfAnotherNetwork               its books are of another network
@@ -279,6 +281,20 @@ class StoreInUse(StoreError):
     """Another process works with the store in a way that does not go together with this one."""
 
     retryable = True
+
+
+class StoreUnreachable(StoreError):
+    """The database server does not answer, or a connection to it broke. ``unclear``: while it was told to commit."""
+
+    retryable = True
+
+    def __init__(self, happened: str, to_do: str = "", *, unclear: bool = False) -> None:
+        super().__init__(happened, to_do)
+        self.unclear = unclear
+
+
+class StoreMoved(StoreError):
+    """The content of this store was copied into another one: only that one may be spent from."""
 
 
 class StoreUnusable(StoreError):

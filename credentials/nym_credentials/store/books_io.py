@@ -72,7 +72,7 @@ class StoredBooks:
         async def work(connection: AsyncConnection) -> tuple[int, int]:
             known = await _known(connection, self._core.sealer, book)
             if known is None:
-                await _keep_public(connection, content)
+                await _keep_public(connection, self._core, content)
                 book_id = await add_book(
                     connection, self._core, book, source=BookSource.IMPORTED, first=first, end=end
                 )
@@ -82,7 +82,7 @@ class StoredBooks:
             return book_id, await self._core.advance(connection)
 
         async def whole() -> int:
-            book_id, generation = await self._core.transact(work)
+            book_id, generation = await self._core.transact(work, repeatable=False)
             self._core.at("import:committed")
             await self._core.witness(generation)
             return book_id
@@ -136,6 +136,7 @@ class StoredBooks:
         allowed = (*_LIVE, BookState.EXPORTED) if again else _LIVE
 
         async def work(connection: AsyncConnection) -> tuple[bytes, int, int]:
+            await _lock(connection, book_id)
             now = await _info(connection, book_id)
             if now.state not in allowed or now.next >= now.end:
                 raise BookRefused(
@@ -158,7 +159,7 @@ class StoredBooks:
             return open_book(self._core, row).encode(), now.next, await self._core.advance(connection)
 
         async def whole() -> bytes:
-            data, spent, generation = await self._core.transact(work)
+            data, spent, generation = await self._core.transact(work, repeatable=False)
             self._core.at("export:committed")
             await self._core.witness(generation)
             return await asyncio.to_thread(
@@ -240,7 +241,7 @@ async def add_book(
     return int(done.scalar_one())
 
 
-def open_book(core: StoreCore, row: Row[Any]) -> TicketBook:
+def open_book(core: StoreCore, row: Any) -> TicketBook:
     """The book of a row with `fingerprint`, `sealed` and `revision`. Some milliseconds."""
     return TicketBook.decode(core.open_sealed(_place(row.fingerprint), row.sealed), row.revision)
 
@@ -255,8 +256,10 @@ def _fingerprint(sealer: Sealer, book: TicketBook) -> bytes:
 
 
 async def _known(connection: AsyncConnection, sealer: Sealer, book: TicketBook) -> Row[Any] | None:
-    statement = select(BookRow.id, BookRow.state, BookRow.next_ticket).where(
-        BookRow.fingerprint == _fingerprint(sealer, book)
+    statement = (
+        select(BookRow.id, BookRow.state, BookRow.next_ticket)
+        .where(BookRow.fingerprint == _fingerprint(sealer, book))
+        .with_for_update()
     )
     return (await connection.execute(statement)).first()
 
@@ -276,13 +279,13 @@ def _first_ticket(book: TicketBook, used: int | None) -> int:
     return used
 
 
-async def _keep_public(connection: AsyncConnection, content: ImportableTicketBook) -> None:
+async def _keep_public(connection: AsyncConnection, core: StoreCore, content: ImportableTicketBook) -> None:
     if content.master_key is not None:
-        await keep_epoch_key(connection, content.master_key)
+        await keep_epoch_key(connection, core, content.master_key)
     if content.coin_signatures is not None:
-        await keep_coin_signatures(connection, content.coin_signatures)
+        await keep_coin_signatures(connection, core, content.coin_signatures)
     if content.date_signatures is not None:
-        await keep_date_signatures(connection, content.date_signatures)
+        await keep_date_signatures(connection, core, content.date_signatures)
 
 
 def _verify(content: ImportableTicketBook) -> None:
@@ -290,6 +293,11 @@ def _verify(content: ImportableTicketBook) -> None:
         content.verify()
     except EcashError as error:
         raise BookRefused(f"The book or what came with it does not verify: {error}.") from error
+
+
+async def _lock(connection: AsyncConnection, book_id: int) -> None:
+    """Until the end of the transaction nobody draws from this book, or changes it."""
+    await connection.execute(select(BookRow.id).where(BookRow.id == book_id).with_for_update())
 
 
 def _sealed_of(book_id: int) -> Any:
@@ -345,7 +353,7 @@ def _to_info(row: Row[Any], counts: Mapping[str, int]) -> BookInfo:
         first=row.first_ticket,
         next=row.next_ticket,
         end=row.end_ticket,
-        taken=counts.get(TicketState.TAKEN, 0),
+        taken=counts.get(TicketState.TAKEN, 0) + counts.get(TicketState.RESERVED, 0),
         accepted=counts.get(TicketState.ACCEPTED, 0),
         given_up=counts.get(TicketState.GIVEN_UP, 0),
         reverted=counts.get(TicketState.REVERTED, 0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nym_credentials.store.core_io import StoreCore
@@ -27,8 +27,8 @@ def gateway_hash(core: StoreCore, gateway: bytes | None) -> bytes | None:
     return None if gateway is None else core.sealer.hash("gateway", gateway)
 
 
-async def account(connection: AsyncConnection, gateway: bytes) -> GatewayAccount:
-    """By hash."""
+async def account(connection: AsyncConnection, gateway: bytes, *, lock: bool = False) -> GatewayAccount:
+    """By hash. `lock`: nobody else changes it until the end of the transaction."""
     statement = select(
         GatewayRow.allowance,
         GatewayRow.accepted,
@@ -36,7 +36,7 @@ async def account(connection: AsyncConnection, gateway: bytes) -> GatewayAccount
         GatewayRow.paused_until_unix,
         GatewayRow.changed_unix,
     ).where(GatewayRow.gateway == gateway)
-    row = (await connection.execute(statement)).first()
+    row = (await connection.execute(statement.with_for_update() if lock else statement)).first()
     return GatewayAccount() if row is None else GatewayAccount(*row)
 
 
@@ -55,7 +55,7 @@ async def note_settlement(
     available_total: int | None,
 ) -> None:
     """Counts a ticket that the gateway took or cost."""
-    known = await account(connection, gateway)
+    known = await account(connection, gateway, lock=True)
     if settlement is Settlement.ACCEPTED:
         changes: dict[str, Any] = {"accepted": known.accepted + 1, "refusals": 0, "paused_until_unix": 0}
         if available_total is not None:
@@ -71,7 +71,7 @@ async def note_settlement(
 
 async def _keep(connection: AsyncConnection, core: StoreCore, gateway: bytes, **changes: Any) -> None:
     changes["changed_unix"] = core.now()
+    fresh = {"allowance": None, "accepted": 0, "refusals": 0, "paused_until_unix": 0}
     done = await connection.execute(update(GatewayRow).where(GatewayRow.gateway == gateway).values(**changes))
     if not done.rowcount:
-        fresh = {"allowance": None, "accepted": 0, "refusals": 0, "paused_until_unix": 0}
-        await connection.execute(insert(GatewayRow).values(gateway=gateway, **fresh | changes))
+        await core.put(connection, GatewayRow, {"gateway": gateway, **fresh, **changes})

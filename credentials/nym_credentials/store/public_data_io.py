@@ -10,7 +10,7 @@ import asyncio
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, insert, select
+from sqlalchemy import Row, Select, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nym_credentials.errors import PublicDataMissing, StoreError
@@ -42,7 +42,7 @@ class StoredPublicData:
 
     async def put_epoch_key(self, key: EpochKey) -> None:
         """Keeps a key. The same one again is no error; another one for the same epoch is (`StoreError`)."""
-        await self._core.run(lambda connection: keep_epoch_key(connection, key))
+        await self._core.run(lambda connection: keep_epoch_key(connection, self._core, key))
         self._keys[key.epoch_id] = key
 
     async def coin_signatures(self, epoch_id: int) -> CoinSignatureSet | None:
@@ -58,7 +58,7 @@ class StoredPublicData:
 
     async def put_coin_signatures(self, signatures: CoinSignatureSet) -> None:
         """Keeps them; replaces those of the same epoch."""
-        await self._core.run(lambda connection: keep_coin_signatures(connection, signatures))
+        await self._core.run(lambda connection: keep_coin_signatures(connection, self._core, signatures))
         self._coins[signatures.epoch_id] = signatures
 
     async def date_signatures(self, epoch_id: int, expiration: date) -> DateSignatureSet | None:
@@ -77,7 +77,7 @@ class StoredPublicData:
 
     async def put_date_signatures(self, signatures: DateSignatureSet) -> None:
         """Keeps them; replaces those of the same epoch and date."""
-        await self._core.run(lambda connection: keep_date_signatures(connection, signatures))
+        await self._core.run(lambda connection: keep_date_signatures(connection, self._core, signatures))
         self._dates[signatures.epoch_id, signatures.expiration] = signatures
 
     async def for_book(self, epoch_id: int, expiration: date) -> PublicData:
@@ -115,14 +115,14 @@ class StoredPublicData:
             cache.clear()
 
 
-async def keep_epoch_key(connection: AsyncConnection, key: EpochKey) -> None:
+async def keep_epoch_key(connection: AsyncConnection, core: StoreCore, key: EpochKey) -> None:
     """Inside of a larger transaction. Raises `StoreError` if the epoch has another key already."""
     data = key.encode()
     statement = select(EpochKeyRow.data).where(EpochKeyRow.epoch_id == key.epoch_id)
     known = await _first(connection, statement)
     if known is None:
         values = {"epoch_id": key.epoch_id, "revision": EpochKey.REVISION, "data": data}
-        await connection.execute(insert(EpochKeyRow).values(values))
+        await core.put(connection, EpochKeyRow, values)
     elif known[0] != data:
         raise StoreError(
             f"Epoch {key.epoch_id} has another master key in this store.",
@@ -130,31 +130,29 @@ async def keep_epoch_key(connection: AsyncConnection, key: EpochKey) -> None:
         )
 
 
-async def keep_coin_signatures(connection: AsyncConnection, signatures: CoinSignatureSet) -> None:
+async def keep_coin_signatures(
+    connection: AsyncConnection, core: StoreCore, signatures: CoinSignatureSet
+) -> None:
     """Inside of a larger transaction."""
-    table = CoinSignaturesRow
-    await connection.execute(delete(table).where(table.epoch_id == signatures.epoch_id))
-    await connection.execute(
-        insert(table).values(
-            epoch_id=signatures.epoch_id, revision=CoinSignatureSet.REVISION, data=signatures.encode()
-        )
-    )
+    values = {
+        "epoch_id": signatures.epoch_id,
+        "revision": CoinSignatureSet.REVISION,
+        "data": signatures.encode(),
+    }
+    await core.put(connection, CoinSignaturesRow, values)
 
 
-async def keep_date_signatures(connection: AsyncConnection, signatures: DateSignatureSet) -> None:
+async def keep_date_signatures(
+    connection: AsyncConnection, core: StoreCore, signatures: DateSignatureSet
+) -> None:
     """Inside of a larger transaction."""
-    table = DateSignaturesRow
-    await connection.execute(
-        delete(table).where(table.epoch_id == signatures.epoch_id, table.expiration == signatures.expiration)
-    )
-    await connection.execute(
-        insert(table).values(
-            epoch_id=signatures.epoch_id,
-            expiration=signatures.expiration,
-            revision=DateSignatureSet.REVISION,
-            data=signatures.encode(),
-        )
-    )
+    values = {
+        "epoch_id": signatures.epoch_id,
+        "expiration": signatures.expiration,
+        "revision": DateSignatureSet.REVISION,
+        "data": signatures.encode(),
+    }
+    await core.put(connection, DateSignaturesRow, values)
 
 
 async def _first(connection: AsyncConnection, statement: Select[Any]) -> Row[Any] | None:

@@ -13,6 +13,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Final
 
+from nym_credentials.purchase.states import PurchaseState
 from zknym import CoinSignatureSet, DateSignatureSet, EpochKey, TicketBook, TicketType
 
 
@@ -41,7 +42,10 @@ class BookSource(StrEnum):
 class TicketState(StrEnum):
     """Where one ticket is."""
 
+    RESERVED = "reserved"
+    """Drawn for one call, which has not got it yet: certainly nobody has made a payment of it."""
     TAKEN = "taken"
+    """Handed out: a payment of it may have been sent."""
     ACCEPTED = "accepted"
     GIVEN_UP = "given_up"
     REVERTED = "reverted"
@@ -65,6 +69,7 @@ class Settlement(StrEnum):
 
 
 TICKET_TRANSITIONS: Final[Mapping[tuple[TicketState, Settlement], TicketState]] = {
+    (TicketState.RESERVED, Settlement.UNSENT): TicketState.REVERTED,
     (TicketState.TAKEN, Settlement.ACCEPTED): TicketState.ACCEPTED,
     (TicketState.TAKEN, Settlement.SPENT): TicketState.GIVEN_UP,
     (TicketState.TAKEN, Settlement.REFUSED): TicketState.GIVEN_UP,
@@ -72,7 +77,16 @@ TICKET_TRANSITIONS: Final[Mapping[tuple[TicketState, Settlement], TicketState]] 
     (TicketState.TAKEN, Settlement.CRASHED): TicketState.GIVEN_UP,
     (TicketState.TAKEN, Settlement.UNSENT): TicketState.REVERTED,
 }
-"""Everything else is a mistake. A reverted ticket becomes TAKEN when it is the next to be taken."""
+"""Everything else is a mistake. A reverted ticket becomes RESERVED when it is the next to be drawn, and TAKEN when the
+call that drew it hands it out."""
+
+LATE_TRANSITIONS: Final[Mapping[Settlement, TicketState]] = {
+    settlement: state
+    for (before, settlement), state in TICKET_TRANSITIONS.items()
+    if before is TicketState.TAKEN and settlement is not Settlement.CRASHED
+}
+"""A replica that was taken for dead, because its lease ran out, and was not: what it says of its ticket is true.
+Nobody else has got that ticket meanwhile."""
 
 SUSPECT_AFTER: Final = 2
 """So many fresh tickets of a book answered with "spent before" make it suspect: a copy of the store is at work.
@@ -104,7 +118,7 @@ class BookInfo:
     next: int
     end: int
     taken: int
-    """Tickets in use at this moment."""
+    """Tickets in use at this moment, reserved ones included."""
     accepted: int
     given_up: int
     reverted: int
@@ -139,6 +153,8 @@ class TakenTicket:
     ticket_type: TicketType
     expiration: date
     book: TicketBook = field(repr=False)
+    claim: str = field(repr=False)
+    """Of the call that took it: only with it the ticket can be settled."""
     master: EpochKey = field(repr=False)
     coin_signatures: CoinSignatureSet = field(repr=False)
     date_signatures: DateSignatureSet = field(repr=False)
@@ -170,6 +186,54 @@ class TicketTotals:
 
 
 @dataclass(frozen=True, slots=True)
+class TicketEntry:
+    """One line of the ledger of tickets: an index of a book that was drawn at least once."""
+
+    book_id: int
+    index: int
+    state: TicketState
+    settlement: Settlement | None
+    attempts: int
+    """How often it was drawn: more than once only if it was never sent before."""
+    taken_unix: int
+    settled_unix: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What one purchase costs or has cost: a line of the ledger of money. Amounts in base units of `denom`."""
+
+    purchase_id: str
+    network: str
+    account: str
+    ticket_type: TicketType
+    state: PurchaseState
+    """`state.may_be_paid` and `state.paid` say what it counts for; SIGNED may still become a payment."""
+    price: int
+    fee: int
+    """Of the signed transaction; 0 before."""
+    denom: str
+    tx_hash: str | None
+    height: int | None
+    deposit_id: int | None
+    begun_unix: int
+    paid_unix: int | None
+    """When the deposit was first seen on the chain."""
+    changed_unix: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A process that has a lease on a shared store."""
+
+    session: str
+    name: str
+    joined_unix: int
+    lease_seconds: float
+    """Left; negative if it ran out."""
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayAccount:
     """What is remembered of a gateway; the store knows it by a keyed hash only."""
 
@@ -186,6 +250,8 @@ POINTS: Final = (
     "open:begun",
     "open:committed",
     "take:begun",
+    "take:reserved",
+    "take:confirming",
     "take:committed",
     "take:witnessed",
     "settle:begun",
@@ -198,8 +264,12 @@ POINTS: Final = (
     "export:committed",
     "move:noted",
     "move:committed",
+    "copy:closed",
+    "copy:begun",
+    "copy:committed",
 )
 """Where a process can die in the middle of money, in the words of the hook `at` of the store.
 
-"begun": inside the transaction; "committed": after it; "witnessed": the witness file knows of it too.
+"begun": inside the transaction; "committed": after it; "witnessed": the witness file knows of it too. A ticket is
+taken in two: "reserved" is after the first, "confirming" inside the second.
 """

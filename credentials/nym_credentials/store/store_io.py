@@ -1,7 +1,8 @@
 """The ticket store (docs/protocol/10 §4, §9).
 
-One SQLite file with three small ones beside it: ``.key`` (unless the key comes from elsewhere), ``.witness`` and
-``.lock``. Several processes of one machine may have it open; what they must not share is a copy.
+One SQLite file with small ones beside it: ``.key`` (unless the key comes from elsewhere), ``.witness``, ``.lock`` and
+``.turn``. Several processes of one machine may have it open; what they must not share is a copy. Or a PostgreSQL
+database, which replicas on many machines share (``leases_io``, ``turns_io``, ``postgres_io``).
 """
 
 from __future__ import annotations
@@ -9,45 +10,55 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Final, Self
+from uuid import uuid4
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import URL, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from nym_credentials.errors import StoreUnusable
+from nym_credentials.errors import StoreError, StoreInUse
+from nym_credentials.purchase.turn_io import FileTurn
 from nym_credentials.store.bookfile import BookForm
 from nym_credentials.store.books_io import StoredBooks, open_book
 from nym_credentials.store.core_io import StoreCore, no_point
-from nym_credentials.store.database_io import Database, parse_url, sqlite_url
+from nym_credentials.store.database_io import Database, parse_url, sqlite_url, url_name
 from nym_credentials.store.gateways_io import account, gateway_hash, note_allowance, note_settlement
 from nym_credentials.store.keys import StoreKey
-from nym_credentials.store.ledger_io import choose_book, settle_index, take_index, totals
-from nym_credentials.store.opening_io import Opening, change_key, open_core
+from nym_credentials.store.leases_io import LEASE_SECONDS, Lease, replicas
+from nym_credentials.store.ledger_io import Draw, confirm, entries, reserve, settle_index, totals
+from nym_credentials.store.opening_io import Opening, change_key, nobody_else, open_core, opening_lock
 from nym_credentials.store.purchases_io import StoredPurchases
 from nym_credentials.store.records import (
     BookInfo,
     GatewayAccount,
+    Replica,
     Restored,
     Settlement,
     TakenTicket,
+    TicketEntry,
     TicketTotals,
 )
 from nym_credentials.store.tables_io import GatewayRow, SecretRow
-from nym_credentials.store.witness_io import StoreFiles
+from nym_credentials.store.turns_io import SharedTurn
+from nym_credentials.store.witness_io import ReplicaFiles, StoreFiles
 from zknym import TICKETS_PER_BOOK, TicketType
+
+_DRAWS: Final = 5
+"""How often a ticket is drawn anew because the lease ran out meanwhile."""
 
 
 class TicketStore:
     """An open store; `open` makes one, `close` (or `async with`) lets it go."""
 
-    def __init__(self, core: StoreCore, left_behind: int) -> None:
+    def __init__(self, core: StoreCore, left_behind: int, lease: Lease | None = None) -> None:
         self._core = core
-        self.left_behind = left_behind
-        """Tickets that were in use when a process died, given up when this store was opened."""
+        self._lease = lease
+        self._left_behind = left_behind
         self.purchases = StoredPurchases(core)
         """The `PurchaseStore` of `nym_credentials.purchase`, and the public data of epochs."""
         self._books = StoredBooks(core, self.purchases)
@@ -62,33 +73,97 @@ class TicketStore:
         restored: Restored = Restored.REFUSE,
         clock: Callable[[], float] = time.time,
         at: Callable[[str], None] = no_point,
+        folder: Path | None = None,
+        lease_seconds: float = LEASE_SECONDS,
     ) -> TicketStore:
         """Opens a store, and makes it where there is none.
 
-        `where`: a path, or a URL `sqlite+aiosqlite:///…`. `key` None: the key file beside the database. `network`:
-        a name that the store remembers. `restored`: what to do if this is an old backup or a copy. `clock`: Unix
-        time. Raises `StoreUnusable`, `StoreInUse`, `StoreKeyWrong`, `BackupRestored`, `StoreOfAnotherNetwork`.
+        `where`: a path, or a URL `sqlite+aiosqlite:///…` or `postgresql+asyncpg://…`. `key` None: the key file beside
+        the database, or in `folder`. `network`: a name that the store remembers. `restored`: what to do if this is an
+        old backup or a copy. `clock`: Unix time. Of PostgreSQL only: `folder`, where this replica may keep files of
+        its own; `lease_seconds`, how long it may be silent. Raises `StoreUnusable`, `StoreUnreachable`, `StoreInUse`,
+        `StoreKeyWrong`, `StoreMoved`, `BackupRestored`, `StoreOfAnotherNetwork`.
         """
-        files = StoreFiles(_path(where))
+        opening = Opening(key, network, restored, clock, at)
+        url = store_url(where)
+        if url.get_backend_name() == "postgresql":
+            return await cls._open_shared(url, opening, folder, lease_seconds)
+        files = StoreFiles(Path(str(url.database)))
         await asyncio.to_thread(files.create)
-        database = Database(sqlite_url(files.path), str(files.path))
+        database = Database(url, str(files.path))
         try:
             alone = await asyncio.to_thread(files.lock)
-            opening = Opening(key, network, restored, clock, at)
             core, left_behind = await open_core(files, database, opening, alone=alone)
+            store = cls(core, left_behind)
+            if alone:
+                await store.purchases.fill_spendings()
             await asyncio.to_thread(files.share)
         except BaseException:
             await database.close()
             files.unlock()
             raise
-        return cls(core, left_behind)
+        return store
+
+    @classmethod
+    async def _open_shared(
+        cls, url: URL, opening: Opening, folder: Path | None, lease_seconds: float
+    ) -> TicketStore:
+        name = url_name(url)
+        files = ReplicaFiles(folder, name)
+        await asyncio.to_thread(files.create)
+        database = Database(url, name)
+        try:
+            async with opening_lock(database):
+                alone = await nobody_else(database)
+                core, _ = await open_core(files, database, opening, alone=alone)
+                lease = Lease(core, lease_seconds)
+                store = cls(core, 0, lease)
+                await store.purchases.fill_spendings()
+                await lease.renew()
+                lease.start()
+        except BaseException:
+            await database.close()
+            raise
+        return store
+
+    @property
+    def left_behind(self) -> int:
+        """Tickets that were in use when a process died, given up by this one: when it opened the store, or since."""
+        return self._left_behind + (self._lease.given_up if self._lease is not None else 0)
+
+    @property
+    def shared(self) -> bool:
+        """Whether several machines may use the store at once."""
+        return self._core.database.shared
+
+    @property
+    def session(self) -> str:
+        """By what the store knows this process: the name of its lease."""
+        return self._core.session
+
+    async def replicas(self) -> list[Replica]:
+        """The processes on a shared store; none for SQLite, where only its lock knows."""
+        return await self._core.run(replicas) if self.shared else []
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """`async with store.turn():` one process of all may buy; the hook `turn` of `purchase.buyer_io.Buyer`.
+
+        Raises `PurchaseConflict` at once if another one does.
+        """
+        if self.shared:
+            return SharedTurn(self._core)
+        return FileTurn(self._core.files.path.with_name(self._core.files.path.name + ".turn"))
 
     def at(self, point: str) -> None:
         """For parts of the store that live outside of this class: see `StoreCore.at`."""
         self._core.at(point)
 
     async def close(self) -> None:
-        """Finishes what is under way and lets the files go. Safe to call twice."""
+        """Finishes what is under way, ends the lease, and lets the files go. Safe to call twice."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            self._left_behind += lease.given_up
+            await lease.end()
         await self._core.tasks.settled()
         await self._core.database.close()
         self._core.files.unlock()
@@ -126,40 +201,66 @@ class TicketStore:
     async def _take(self, ticket_type: TicketType, today: date, gateway: bytes | None) -> TakenTicket:
         core = self._core
         by_hash = gateway_hash(core, gateway)
-        book = await core.transact(lambda connection: choose_book(connection, ticket_type, today))
-        public = await self.purchases.for_book(book.epoch_id, book.expiration)
-
-        async def work(connection: AsyncConnection) -> tuple[Any, int, int] | None:
-            chosen = await choose_book(connection, ticket_type, today)
-            if chosen.id != book.id:
-                return None  # another process was faster: its public data has not been looked at
-            index = await take_index(connection, core, chosen, by_hash)
-            core.at("take:begun")
-            return chosen, index, await core.advance(connection)
-
-        taken = await core.transact(work)
-        if taken is None:
-            return await self._take(ticket_type, today, gateway)
-        chosen, index, generation = taken
-        core.at("take:committed")
-        try:
-            await core.witness(generation)
-            core.at("take:witnessed")
-            content = await asyncio.to_thread(open_book, core, chosen)
-        except Exception:
-            await self._settle(book.id, index, by_hash, Settlement.UNSENT, None)
-            raise
-        return TakenTicket(
-            book_id=book.id,
-            index=index,
-            ticket_type=ticket_type,
-            expiration=book.expiration,
-            book=replace(content, spent_tickets=index),
-            master=public[0],
-            coin_signatures=public[1],
-            date_signatures=public[2],
-            gateway=gateway,
+        for _ in range(_DRAWS):
+            draw = await self._reserve(ticket_type, today, by_hash)
+            try:
+                public = await self.purchases.for_book(draw.epoch_id, draw.expiration)
+                content = await asyncio.to_thread(open_book, core, draw)
+                generation = await self._confirm(draw)
+                if generation is None:  # we were taken for dead; nobody was given what was ours
+                    if self._lease is not None:
+                        await self._lease.renew()
+                    continue
+                core.at("take:committed")
+                await core.witness(generation)
+                core.at("take:witnessed")
+            except Exception:
+                await self._undo(draw, by_hash)
+                raise
+            return TakenTicket(
+                book_id=draw.book_id,
+                index=draw.index,
+                ticket_type=ticket_type,
+                expiration=draw.expiration,
+                book=replace(content, spent_tickets=draw.index),
+                claim=draw.claim,
+                master=public[0],
+                coin_signatures=public[1],
+                date_signatures=public[2],
+                gateway=gateway,
+            )
+        raise StoreInUse(
+            "The lease on the ticket store runs out faster than a ticket is taken.", "Make it longer."
         )
+
+    async def _reserve(self, ticket_type: TicketType, today: date, by_hash: bytes | None) -> Draw:
+        claim = str(uuid4())
+
+        async def work(connection: AsyncConnection) -> Draw:
+            draw = await reserve(connection, self._core, claim, ticket_type, today, by_hash)
+            self._core.at("take:begun")
+            return draw
+
+        draw = await self._core.transact(work)
+        self._core.at("take:reserved")
+        return draw
+
+    async def _confirm(self, draw: Draw) -> int | None:
+        async def work(connection: AsyncConnection) -> int | None:
+            if not await confirm(connection, self._core, draw):
+                return None
+            self._core.at("take:confirming")
+            return await self._core.advance(connection)
+
+        return await self._core.transact(work)
+
+    async def _undo(self, draw: Draw, by_hash: bytes | None) -> None:
+        """Nobody has got this ticket: it goes back, now or when the database can be reached."""
+        try:
+            await self._settle(draw.book_id, draw.index, draw.claim, by_hash, Settlement.UNSENT, None)
+        except StoreError:
+            if self._lease is not None:
+                self._lease.owe(draw.book_id, draw.index, draw.claim)
 
     async def _put_back(self, task: asyncio.Task[TakenTicket]) -> None:
         await asyncio.wait([task])
@@ -175,19 +276,20 @@ class TicketStore:
         """
         by_hash = gateway_hash(self._core, taken.gateway)
         await self._core.tasks.run(
-            self._settle(taken.book_id, taken.index, by_hash, settlement, available_total)
+            self._settle(taken.book_id, taken.index, taken.claim, by_hash, settlement, available_total)
         )
 
     async def _settle(
         self,
         book_id: int,
         index: int,
+        claim: str,
         gateway: bytes | None,
         settlement: Settlement,
         available_total: int | None,
     ) -> None:
         async def work(connection: AsyncConnection) -> None:
-            changed = await settle_index(connection, self._core, book_id, index, settlement)
+            changed = await settle_index(connection, self._core, book_id, index, claim, settlement)
             if changed and gateway is not None:
                 await note_settlement(connection, self._core, gateway, settlement, available_total)
             self._core.at("settle:begun")
@@ -198,6 +300,10 @@ class TicketStore:
     async def totals(self) -> TicketTotals:
         """Counts of tickets over the life of the store."""
         return await self._core.run(totals)
+
+    async def ledger(self) -> list[TicketEntry]:
+        """Every ticket that was drawn at least once, for exports and audits."""
+        return await self._core.run(entries)
 
     # ---- gateways ----------------------------------------------------------------------------------------
 
@@ -269,11 +375,9 @@ class TicketStore:
         """Keeps a secret, such as the phrase of an account, sealed."""
         sealed = self._core.sealer.seal(f"secrets/{name}", value)
 
-        async def work(connection: AsyncConnection) -> None:
-            await connection.execute(delete(SecretRow).where(SecretRow.name == name))
-            await connection.execute(insert(SecretRow).values(name=name, sealed=sealed))
-
-        await self._core.run(work)
+        await self._core.run(
+            lambda connection: self._core.put(connection, SecretRow, {"name": name, "sealed": sealed})
+        )
 
     async def secret(self, name: str) -> bytes | None:
         """A secret, or None."""
@@ -295,12 +399,11 @@ class TicketStore:
         return await self._core.run(work)
 
 
-def _path(where: str | Path) -> Path:
+def store_url(where: str | Path) -> URL:
+    """The URL of a path or a URL; paths become absolute. Raises `StoreUnusable`."""
     if isinstance(where, Path) or "://" not in where:
-        return Path(where).absolute()
+        return sqlite_url(Path(where).absolute())
     url = parse_url(where)
-    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
-        raise StoreUnusable(
-            "The ticket store can be kept in an SQLite file only.", "Give a path, or sqlite+aiosqlite:///…"
-        )
-    return Path(url.database).absolute()
+    if url.get_backend_name() == "sqlite":
+        return sqlite_url(Path(str(url.database)).absolute())
+    return url

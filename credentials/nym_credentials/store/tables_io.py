@@ -123,9 +123,47 @@ class TicketRow(Table):
     """How often it was taken: more than once only after it was reverted."""
     session: Mapped[str] = mapped_column(String(36))
     """Of the process that took it."""
+    claim: Mapped[str | None] = mapped_column(String(36), index=True)
+    """Of the one call that took it: after a broken connection it tells whether the call has got its ticket."""
     gateway: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     taken_unix: Mapped[int] = mapped_column(BigInteger)
     settled_unix: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class ReplicaRow(Table):
+    """A process that draws tickets from a shared store, for as long as its lease lasts."""
+
+    __tablename__ = "replicas"
+
+    session: Mapped[str] = mapped_column(String(36), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    """For people: machine and process."""
+    joined_unix: Mapped[int] = mapped_column(BigInteger)
+    lease_until_ms: Mapped[int] = mapped_column(BigInteger)
+    """By the clock of the database, which all replicas share."""
+
+
+class SpendingRow(Table):
+    """What a purchase costs, in the clear: the sums of a budget are taken over these."""
+
+    __tablename__ = "spendings"
+
+    purchase_id: Mapped[str] = mapped_column(ForeignKey("purchases.id"), primary_key=True)
+    network: Mapped[str] = mapped_column(String(100))
+    account: Mapped[str] = mapped_column(String(120))
+    ticket_type: Mapped[str] = mapped_column(String(40))
+    state: Mapped[str] = mapped_column(String(20))
+    price: Mapped[int] = mapped_column(BigInteger)
+    """Base units of `denom`."""
+    fee: Mapped[int] = mapped_column(BigInteger)
+    denom: Mapped[str] = mapped_column(String(40))
+    tx_hash: Mapped[str | None] = mapped_column(String(64))
+    height: Mapped[int | None] = mapped_column(BigInteger)
+    deposit_id: Mapped[int | None] = mapped_column(BigInteger)
+    begun_unix: Mapped[int] = mapped_column(BigInteger, index=True)
+    paid_unix: Mapped[int | None] = mapped_column(BigInteger)
+    """When the deposit was first seen on the chain."""
+    changed_unix: Mapped[int] = mapped_column(BigInteger)
 
 
 class GatewayRow(Table):

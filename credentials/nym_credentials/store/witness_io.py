@@ -10,6 +10,8 @@ Then the gateways' "already spent" is the only sign, and the book becomes suspec
 
 The lock lets several processes of one machine share a store. Who is alone at opening checks the witness and settles
 the tickets that a dead process has left behind.
+
+On PostgreSQL the database itself notices most of this (``postgres_io.Place``).
 """
 
 from __future__ import annotations
@@ -22,10 +24,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from nym_credentials.errors import BackupRestored, StoreInUse, StoreUnusable
+from nym_credentials.errors import BackupRestored, StoreInUse, StoreKeyWrong, StoreUnusable
 
 _WITNESS_BYTES: Final = 256
 """Fixed, and less than a disk's sector: rewriting it in place cannot tear it."""
+DANGER: Final = (
+    "Spending from it could spend tickets twice, which gateways punish and which reveals the buyer."
+)
+ADVICE: Final = (
+    "If nothing was spent since and no copy is in use, confirm that it can be trusted; "
+    "else open it once with all its books given up."
+)
 _LOCK_SECONDS: Final = 20.0
 _LOCK_POLL_SECONDS: Final = 0.02
 
@@ -62,6 +71,15 @@ class StoreFiles:
         self._witness_path = path.with_name(path.name + ".witness")
         self._lock_path = path.with_name(path.name + ".lock")
         self._lock: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call the store."""
+        return str(self.path)
+
+    def key_file(self) -> Path:
+        """Where the key is if none is given."""
+        return self.key_path
 
     def create(self) -> None:
         """Makes folder and database file where they are missing: nobody else's from the start."""
@@ -132,10 +150,7 @@ class StoreFiles:
         else:
             return
         raise BackupRestored(
-            f"The ticket store {self.path} seems to be a restored backup or a copy: {why}. "
-            "Spending from it could spend tickets twice, which gateways punish and which reveals the buyer.",
-            "If nothing was spent since and no copy is in use, confirm that it can be trusted; "
-            "else open it once with all its books given up.",
+            f"The ticket store {self.path} seems to be a restored backup or a copy: {why}. {DANGER}", ADVICE
         )
 
     def write_witness(self, store_id: str, generation: int, *, anew: bool = False) -> None:
@@ -160,6 +175,62 @@ class StoreFiles:
                 f"{self._witness_path} cannot be written: {error.strerror}.",
                 "Check the disk and its permissions.",
             ) from error
+
+
+class ReplicaFiles(StoreFiles):
+    """The files that a replica of a shared store may have in a folder of its own: a key and a witness.
+
+    The witness only says how far the database had come: that is how a replica notices that the whole server went back
+    to an earlier state, as its files were restored. A replica without a folder remembers it while it runs.
+    """
+
+    def __init__(self, folder: Path | None, name: str) -> None:
+        super().__init__((folder or Path("/nonexistent")) / "shared-tickets")
+        self._kept = folder is not None
+        self._name = name
+
+    def create(self) -> None:
+        """Makes the folder."""
+        if self._kept:
+            try:
+                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreUnusable(
+                    f"The folder {self.path.parent} cannot be made: {error.strerror}."
+                ) from error
+
+    @property
+    def name(self) -> str:
+        """What messages call the store."""
+        return self._name
+
+    def key_file(self) -> Path:
+        """Where the key is if none is given. Raises `StoreKeyWrong` if it has to be given."""
+        if not self._kept:
+            raise StoreKeyWrong(
+                f"The ticket store {self._name} needs a key.",
+                "Give the same key or passphrase to every replica.",
+            )
+        return self.key_path
+
+    def inode(self) -> int:
+        """There is no file."""
+        return 0
+
+    def check(self, store_id: str, generation: int) -> None:
+        """Raises `BackupRestored` if the database had come further than it is now."""
+        witness = self.read_witness() if self._kept else None
+        if witness is not None and witness.store_id == store_id and witness.generation > generation:
+            raise BackupRestored(
+                f"The ticket store {self._name} seems to be a restored backup: "
+                f"it is {witness.generation - generation} steps behind what this replica has seen. {DANGER}",
+                ADVICE,
+            )
+
+    def write_witness(self, store_id: str, generation: int, *, anew: bool = False) -> None:
+        """As for a file; nothing without a folder."""
+        if self._kept:
+            super().write_witness(store_id, generation, anew=anew)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -51,6 +51,7 @@ def test_every_point_is_here():
         "import",
         "export",
         "move",
+        "copy",
     }
 
 
@@ -71,10 +72,12 @@ async def test_while_taking(path, book_path, point):
         await store.settle(await store.take(TYPE, EXPIRATION), Settlement.ACCEPTED)
     die(path, book_path, "take", point)
     async with await TicketStore.open(path) as store:
-        lost = 0 if point == "take:begun" else 1
+        lost = 1 if point in ("take:committed", "take:witnessed") else 0
         totals = await store.totals()
         assert (store.left_behind, totals.given_up, totals.accepted, totals.in_use) == (lost, lost, 1, 0)
         assert totals.by_settlement.get(Settlement.CRASHED, 0) == lost
+        put_back = totals.by_settlement.get(Settlement.UNSENT, 0)
+        assert put_back == (point in ("take:reserved", "take:confirming")), "it was certainly not sent"
         assert (await store.take(TYPE, EXPIRATION)).index == 1 + lost
         assert not (book_path.parent / "sent").exists(), "it died before anybody had the ticket"
 

@@ -48,7 +48,8 @@ async def test_a_store_opens_again_by_path_and_url(path):
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql+asyncpg://u:hidden@h/d", "sqlite+aiosqlite://", "not a url://hidden"]
+    "url",
+    ["mysql+aiomysql://u:hidden@h/d", "postgresql://u:hidden@h", "sqlite+aiosqlite://", "not a url://hidden"],
 )
 async def test_other_databases_are_refused_without_repeating_the_password(url):
     with pytest.raises(StoreUnusable) as caught:
@@ -156,7 +157,7 @@ async def test_a_newer_schema_is_a_clear_error(path):
 
 async def test_nobody_migrates_a_store_that_others_use(path, monkeypatch):
     async with await TicketStore.open(path):
-        monkeypatch.setattr(database_io, "SCHEMA_HEAD", "0002")
+        monkeypatch.setattr(database_io, "SCHEMA_HEAD", "0003")
         with pytest.raises(StoreInUse, match="another schema"):
             await TicketStore.open(path)
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from nym_credentials.errors import OutOfTickets, PublicDataMissing, StoreError
 from nym_credentials.store.gateways_io import PAUSES_SECONDS
 from nym_credentials.store.records import (
+    LATE_TRANSITIONS,
     SUSPECT_AFTER,
     TICKET_TRANSITIONS,
     BookState,
@@ -48,7 +49,9 @@ def test_only_what_never_left_is_used_again():
         Settlement.UNSENT
     }
     assert {s for _, s in TICKET_TRANSITIONS} == set(Settlement)
-    assert {state for state, _ in TICKET_TRANSITIONS} == {TicketState.TAKEN}
+    assert {s for state, s in TICKET_TRANSITIONS if state is TicketState.RESERVED} == {Settlement.UNSENT}
+    assert {state for state, _ in TICKET_TRANSITIONS} == {TicketState.TAKEN, TicketState.RESERVED}
+    assert set(LATE_TRANSITIONS) == set(Settlement) - {Settlement.CRASHED}
 
 
 async def test_a_book_gives_each_of_its_tickets_once(store):
@@ -96,13 +99,35 @@ async def test_settling(store, settlement):
         int(state is TicketState.ACCEPTED),
         int(state is TicketState.GIVEN_UP),
     )
-    for other in set(Settlement) - {settlement}:
+    for other in set(Settlement) - {settlement} if settlement is not Settlement.CRASHED else ():
         with pytest.raises(StoreError, match="already"):
             await store.settle(taken, other)
     again = await store.take(TYPE, TODAY)
     assert again.index == (0 if state is TicketState.REVERTED else 1)
     [book] = await store.books()
     assert book.remaining == TICKETS_PER_BOOK - again.index - 1
+
+
+@pytest.mark.parametrize("settlement", LATE_TRANSITIONS)
+async def test_who_was_taken_for_dead_settles_late(store, settlement):
+    taken = await store.take(TYPE, TODAY)
+    await store.settle(taken, Settlement.CRASHED)
+    await store.settle(taken, settlement)
+    await store.settle(taken, settlement)
+    assert (await store.totals()).by_state == {LATE_TRANSITIONS[settlement]: 1}
+
+
+async def test_only_the_call_that_took_a_ticket_settles_it(store):
+    first = await store.take(TYPE, TODAY)
+    await store.settle(first, Settlement.UNSENT)
+    second = await store.take(TYPE, TODAY)
+    assert (second.index, second.claim == first.claim) == (first.index, False)
+    await store.settle(first, Settlement.UNSENT)
+    with pytest.raises(StoreError, match="another call"):
+        await store.settle(first, Settlement.ACCEPTED)
+    assert (await store.totals()).in_use == 1
+    [entry] = await store.ledger()
+    assert (entry.state, entry.attempts) == (TicketState.TAKEN, 2)
 
 
 async def test_what_was_never_taken_cannot_be_settled(store):
