@@ -37,15 +37,21 @@ def ticket_windows(segments: Sequence[Segment], grace: float) -> list[tuple[floa
     return list(zip(asked, needed, strict=False))
 
 
-def fewest_books(segments: Sequence[Segment], grace: float = 0.2) -> int:
-    """See above."""
+def fewest(windows: Sequence[tuple[int, int]], capacity: int, life: int) -> int:
+    """The fewest books for tickets with these windows of days, both ends inclusive and growing. See above."""
     books, left, last_day = 0, 0, -1
-    for asked, needed in ticket_windows(segments, grace):
-        if left == 0 or asked // DAY_SECONDS > last_day:
+    for asked, needed in windows:
+        if left == 0 or asked > last_day:
             books += 1
-            left, last_day = BOOK, needed // DAY_SECONDS + LIFE_DAYS - 1
+            left, last_day = capacity, needed + life - 1
         left -= 1
     return books
+
+
+def fewest_books(segments: Sequence[Segment], grace: float = 0.2) -> int:
+    """What a trace takes at the least."""
+    windows = [(int(a // DAY_SECONDS), int(b // DAY_SECONDS)) for a, b in ticket_windows(segments, grace)]
+    return fewest(windows, BOOK, LIFE_DAYS)
 
 
 def brute_force_fewest(windows: Sequence[tuple[int, int]], capacity: int, life: int) -> int:
@@ -58,7 +64,9 @@ def brute_force_fewest(windows: Sequence[tuple[int, int]], capacity: int, life: 
         room = {index: capacity for index in range(len(bought))}
         for first, last in sorted(windows):
             usable = [
-                index for index, day in enumerate(bought) if room[index] and day <= last and first <= day + life - 1
+                index
+                for index, day in enumerate(bought)
+                if room[index] and day <= last and first <= day + life - 1
             ]
             if not usable:
                 return False

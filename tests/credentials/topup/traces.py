@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 HOUR = 3600.0
 DAY = 86400.0
+WARM_UP = HOUR
+"""The process runs for so long before the trace begins: the first purchase is nobody's stall."""
 STANDARD = 2.39
 """Tickets an hour of a client that is awake with the standard profile."""
 BEGIN = 1_790_000_000.0  # 2026-09-21T14:13:20Z
@@ -36,8 +38,8 @@ class Trace(NamedTuple):
 
     @property
     def weeks(self) -> int:
-        """Begun weeks of UTC days: a book lives for seven of those, the first and the last day counting in full."""
-        days = int((self.end - 1) // DAY) - int(self.begin // DAY) + 1
+        """Begun weeks of UTC days, of which a book lives seven, from the start of the process an hour before."""
+        days = int((self.end - 1) // DAY) - int((self.begin - WARM_UP) // DAY) + 1
         return math.ceil(days / 7)
 
 
@@ -113,7 +115,9 @@ def waves(rng: Random, days: float | None = None) -> Trace:
         level = 1 + depth * math.sin((at / HOUR + phase) / 24 * 2 * math.pi)
         pieces.append((at, until, per_day / 24 * max(0.0, level)))
         at = until
-    return Trace(f"waves of {per_day:.1f} a day, {depth:.0%} deep", joined(pieces), per_day / 24 * (1 + depth))
+    return Trace(
+        f"waves of {per_day:.1f} a day, {depth:.0%} deep", joined(pieces), per_day / 24 * (1 + depth)
+    )
 
 
 def bursty(rng: Random, days: float | None = None) -> Trace:

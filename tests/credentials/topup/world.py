@@ -16,14 +16,12 @@ from nym_credentials.topup.control import TopUpControl
 from nym_credentials.topup.hindrances import Hindrance, Supply
 from nym_credentials.topup.settings import BudgetLimits, TopUpSettings
 from nym_credentials.topup.stock import Lot, live, tickets_in
-from tests.credentials.topup.traces import DAY, HOUR, Trace
+from tests.credentials.topup.traces import DAY, HOUR, WARM_UP, Trace
 
 NYM = 1_000_000
 PRICE = 75 * NYM
 FEE = 3_938
 GRACE = 0.2
-WARM_UP = HOUR
-"""The process runs for so long before the trace begins: the first purchase is nobody's stall."""
 EXCUSED_AFTER = 45 * 60.0
 """Somebody who is told at last that buying is possible may take so long: the longest pause between two tries, a try
 and the purchase itself."""
@@ -82,7 +80,9 @@ class World:
     def __init__(self, trace: Trace, seed: object, circumstances: Circumstances | None = None) -> None:
         self.trace, self.how = trace, circumstances or Circumstances()
         self.rng = Random(f"{seed}/world")
-        meter = BurnMeter({"standard": ProfileRate("standard", min(trace.nominal, 8.0) / self.how.sessions)}, "standard")
+        meter = BurnMeter(
+            {"standard": ProfileRate("standard", min(trace.nominal, 8.0) / self.how.sessions)}, "standard"
+        )
         self.control = TopUpControl(self.how.settings, meter, Random(f"{seed}/control"))
         self.out = Outcome(trace, seed)
         self.now = trace.begin - WARM_UP
@@ -143,7 +143,7 @@ class World:
         if self.busy_until is not None:
             stops.append(self.busy_until)
         if flowing:
-            level = GRACE if self.allowance > GRACE else 0.0
+            level = GRACE if self.allowance > GRACE + 1e-6 else 0.0
             stops.append(now + (self.allowance - level) / rate)
         until = min(stops)
         used = min(self.allowance, rate * (until - now)) if flowing else 0.0
@@ -154,7 +154,7 @@ class World:
         if until > now:
             self.control.meter.observe(now, until, used, sessions=self.how.sessions)
         self.now = until
-        if rate > 0 and self.allowance <= GRACE + 1e-9:
+        if rate > 0 and self.allowance <= GRACE + 1e-6:
             self.claim()
         if rate > 0 and until < edge:
             self.watch_stall()
@@ -162,7 +162,7 @@ class World:
             self.end_stall()
         if self.busy_until is not None and until >= self.busy_until:
             self.finish_try()
-            if rate > 0 and self.allowance <= GRACE + 1e-9:
+            if rate > 0 and self.allowance <= GRACE + 1e-6:
                 self.claim()
                 self.watch_stall()
         self.decide()
@@ -191,7 +191,11 @@ class World:
     def decide(self) -> None:
         self.out.looks += 1
         decision = self.control.decide(
-            self.now, self.lots, sessions=self.how.sessions, unfinished=self.unfinished
+            self.now,
+            self.lots,
+            sessions=self.how.sessions,
+            unfinished=self.unfinished,
+            granted=self.allowance,
         )
         if not self.out.states or self.out.states[-1][1] is not self.control.supply:
             self.out.states.append((self.now, self.control.supply, self.control.reason))
@@ -227,7 +231,9 @@ class World:
         if what == "chain":
             self.control.failed(now, Hindrance.CHAIN)
         elif what == "signers" or inside(self.how.signers_down, now):
-            self.control.failed(now, Hindrance.SIGNERS, parties={"https://one": "down", "https://two": "down"})
+            self.control.failed(
+                now, Hindrance.SIGNERS, parties={"https://one": "down", "https://two": "down"}
+            )
         else:
             self.unfinished = False
             self.lots = [*live(self.lots, now), Lot.bought(now)]
@@ -273,4 +279,6 @@ def check_stalls(world: World) -> None:
     """No stall that money could have prevented."""
     for begin, end in world.out.stalls:
         for moment in (begin, end):
-            assert world.excused(moment), f"{world.out.told()}: stall at {when(begin)} for {end - begin:.0f} s"
+            assert world.excused(moment), (
+                f"{world.out.told()}: stall at {when(begin)} for {end - begin:.0f} s"
+            )
