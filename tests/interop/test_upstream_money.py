@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.interop.money import CLI_VARIABLE, TICKET
+from tests.interop.money import CLI_VARIABLE, NYM, TICKET
 from tests.interop.test_upstream import require_program, scenario
 from tests.interop.upstream import NODE_VARIABLE, SOCKS_CLIENT_VARIABLE
 
@@ -54,6 +54,28 @@ def test_upstreams_tool_buys_books_that_we_spend():
     for counts in report["gateways"]:
         assert counts["tickets_refused"] == counts["tickets_rejected"] == 0
     assert report["lost"] == 0
+
+
+def test_upstreams_tool_understands_our_chain_in_trouble():
+    """Its own words show that it read ours; what it loses and what it does not is in docs/protocol/08 §10.4."""
+    require_program(CLI_VARIABLE)
+    report = scenario("tests.interop.scenario_trouble")
+    for name in ("garbage_share", "other_share", "wrong_key_share", "reduced price"):
+        seen = report[name]
+        assert (seen["code"], seen["tickets"]) == (0, 50), name
+        assert PRICE_NYM <= seen["spent"] / NYM < PRICE_NYM + 0.1, "it does not ask for reduced prices"
+    for name, words in (
+        ("poor", "spendable balance 10000000unym is smaller than 75000000unym: insufficient funds"),
+        ("price raised", "received wrong amount for deposit. got: 75000000unym. required: 80000000unym"),
+        ("failed in the block", "required: 2unym: execute wasm contract failed"),
+        ("other chain", "signature verification failed; please verify account number"),
+    ):
+        seen = report[name]
+        assert seen["code"] == 1, name
+        assert words in seen["text"]
+        assert "tickets" not in seen
+        fee_only = name == "failed in the block"
+        assert (0 < seen["spent"] < 100_000) if fee_only else seen["spent"] == 0
 
 
 @pytest.mark.parametrize("source", ["exported", "base58", "standalone", "issued", "recovered"])
