@@ -5,6 +5,7 @@ connection of its own refuses, and whatever the listener refuses is an error. Th
 """
 
 import asyncio
+import errno
 import ipaddress
 import socket
 import ssl
@@ -44,7 +45,11 @@ class _Unresolved(AbstractResolver):
 
 
 def _no_socket(_address: Any) -> socket.socket:
-    raise OSError("connections around the mixnet are not made")
+    raise _refused("connections around the mixnet are not made")
+
+
+def _refused(why: str) -> OSError:
+    return OSError(errno.ECONNREFUSED, why)  # without a number aiohttp would not repeat the text
 
 
 class _SocksConnector(aiohttp.TCPConnector):
@@ -79,7 +84,7 @@ class _SocksConnector(aiohttp.TCPConnector):
             if connection is not None:
                 connection.close()
             if isinstance(error, (OSError, EOFError)):
-                problem = error if isinstance(error, OSError) else OSError("the proxy hung up")
+                problem = error if isinstance(error, OSError) else _refused("the proxy hung up")
                 raise client_error(req.connection_key, problem) from error
             raise
         return transport, protocol
@@ -92,9 +97,8 @@ class _SocksConnector(aiohttp.TCPConnector):
             try:
                 await loop.sock_connect(connection, self._proxy_address)
             except OSError as error:
-                raise OSError(
-                    error.errno,
-                    "no proxy of ours listens: start `nymgate run`, or set tickets.through_mixnet = false",
+                raise _refused(
+                    "no proxy of ours listens: start `nymgate run`, or set tickets.through_mixnet = false"
                 ) from error
             await self._handshake(loop, connection, _target(host, port))
         except BaseException:
@@ -107,11 +111,11 @@ class _SocksConnector(aiohttp.TCPConnector):
     ) -> None:
         await loop.sock_sendall(connection, _NO_AUTHENTICATION)
         if await _exactly(loop, connection, 2) != bytes((VERSION, 0)):
-            raise OSError("what listens there is no proxy of ours")
+            raise _refused("what listens there is no proxy of ours")
         await loop.sock_sendall(connection, _CONNECT + target)
         answer = await _exactly(loop, connection, 4)
         if answer[1] != 0:
-            raise OSError(f"the proxy refused the connection (SOCKS reply {answer[1]})")
+            raise _refused(f"the proxy refused the connection (SOCKS reply {answer[1]})")
         await _exactly(loop, connection, _ADDRESS_BYTES.get(answer[3], 4) + 2)
 
 
