@@ -254,8 +254,9 @@ class Tickets(Section):
         False,
         "Send all traffic with the chain, the signers of tickets and the nym-api through the mixnet itself, by the "
         "first address of `listen.mixed`: `nymgate run` has to be running for `nymgate account` and `nymgate tickets` "
-        "then. What cannot go there fails. One thing is asked directly: the list of nodes, while there is no way "
-        "into the mixnet yet.",
+        "then. What cannot go there fails. One thing is asked directly, the list of nodes, while there is no way "
+        "into the mixnet: at the start, after hours of sleep, and when it could not be had through it three times "
+        "in a row.",
         "true or false",
     )
 

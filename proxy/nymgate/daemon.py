@@ -7,6 +7,7 @@ trying again cannot mend ends the proxy: wrong configuration, a data folder that
 
 import asyncio
 import contextlib
+import math
 import random
 import signal
 from collections.abc import Callable, Coroutine, Sequence
@@ -21,13 +22,12 @@ from nym_exit.errors import ExitError
 from nym_mixnet.client_io import MixnetClient
 from nym_mixnet.errors import MixnetError
 from nym_mixnet.link_state import LinkState
-from nym_mixnet.nym_api import KeyRotationInfo
 from nym_mixnet.store_io import ClientStore
 from nym_mixnet.tasks_io import TaskSet
 from nym_mixnet.topology import RoutingNode, Topology
-from nym_mixnet.topology_io import TopologySource
 from nym_sphinx import SYSTEM_RNG, b58encode
 from nymgate import wiring
+from nymgate.directory_io import RunningDirectory
 from nymgate.errors import (
     DataFolderError,
     DependencyFailed,
@@ -44,9 +44,11 @@ from nymgate.exits import (
     shuffled,
     usable_exits,
 )
+from nymgate.mixnet_connector_io import mixnet_connector
 from nymgate.money_io import Stock
 from nymgate.purse_io import Purse
 from nymgate.server import SocksServer
+from nymgate.sleep import Rest
 from nymgate.sleep_io import Sleeper
 from nymgate.upstream_io import MixnetUpstream, Way
 
@@ -196,8 +198,9 @@ class Proxy:
                 "Give one as mixnet.exit, or try another network.",
             )
         entry = self._choose_entry(topology, exits, active)
+        running = RunningDirectory(source, topology)
         client = MixnetClient(
-            source=_Prefetched(source, topology),
+            source=running,
             store=ClientStore(plan.folder),
             profile=plan.profile,
             entry=entry.identity,
@@ -218,6 +221,11 @@ class Proxy:
             await client.close()
             raise
         sleeper = Sleeper(client, plan.config.mixnet.sleep_after)
+        if plan.money.proxy is not None:
+            awake_for_ever = math.isinf(plan.config.mixnet.sleep_after)
+            running.go_through(
+                mixnet_connector(*self.addresses[0]), lambda: awake_for_ever or sleeper.state is Rest.BUSY
+            )
         return Connected(client, exit_client, sleeper, entry)
 
     async def _remembered_entry(self) -> bytes | None:
@@ -318,21 +326,6 @@ class Proxy:
             await chosen.health()
         except ExitError as error:
             log.warning("exit.silent", layer=error.layer, reason=str(error))
-
-
-class _Prefetched:
-    """A source whose first answer is known already: the client starts with what its gateway was chosen from."""
-
-    def __init__(self, source: TopologySource, topology: Topology) -> None:
-        self._source = source
-        self._topology: Topology | None = topology
-
-    async def fetch(self) -> Topology:
-        topology, self._topology = self._topology, None
-        return topology if topology is not None else await self._source.fetch()
-
-    async def key_rotation_info(self) -> KeyRotationInfo | None:
-        return await self._source.key_rotation_info()
 
 
 async def first_to_answer(clients: Sequence[ExitClient], limit_seconds: float) -> ExitClient | None:
