@@ -38,6 +38,8 @@ LOOK_SECONDS: Final = HOUR_SECONDS
 """A look at least so often: projections change by the hour."""
 DUE_JITTER_SECONDS: Final = 1_800.0
 FREE_JITTER_SECONDS: Final = 6 * HOUR_SECONDS
+FREE_AHEAD_SECONDS: Final = FREE_JITTER_SECONDS + 2 * HOUR_SECONDS
+"""So long before the level between the marks is reached its moment is drawn."""
 URGENT_JITTER_SECONDS: Final = 10.0
 PRICE_SECONDS: Final = 1_200.0
 """The price and the budget are looked at again so often while they are in the way."""
@@ -231,15 +233,15 @@ class TopUpControl:
         return self.meter.peak(now, half_life_days=BURST_MEMORY_DAYS / 2) <= quiet_rate
 
     def _free(self, now: float, lots: Sequence[Lot], sessions: int, tickets: int) -> bool:
+        """Whether one more book would certainly be used up, and is wanted soon enough to draw a moment for it."""
         certain = self.meter.forecast(now, Outlook.CERTAIN, sessions)
-        if (
-            certain.per_day <= 0
-            or self._below(self.settings.high, 0, runs_out(lots, certain, now), now) is False
-        ):
+        if certain.per_day <= 0:
             return False
-        lasts = runs_out(lots, certain, now) - now
-        low = lasts if self.settings.low.seconds is not None else float(tickets)
-        return low <= self.settings.comfort and waste(lots, certain, now, now) <= 0.0
+        level, ahead = runs_out(lots, certain, now) - now, FREE_AHEAD_SECONDS
+        if self.settings.low.seconds is None:
+            level, ahead = float(tickets), certain.use(now, now + FREE_AHEAD_SECONDS)
+        wanted = min(self.settings.comfort + ahead, self.settings.high_level)
+        return level < wanted and waste(lots, certain, now, now) <= 0.0
 
     # ---- what to do --------------------------------------------------------------------------------------
 
@@ -344,6 +346,8 @@ class TopUpControl:
             for name in parties:
                 self.backoff.failed(name, now)
             retry = self.backoff.enough(parties, min(missing, len(parties)))
+        elif hindrance is Hindrance.FUNDS:
+            retry = now + FUNDS_SECONDS * self._rng.uniform(0.5, 1.0)  # a question that costs nobody much
         else:
             retry = self.backoff.failed(hindrance.value, now)
         words = WORDS[hindrance]

@@ -91,6 +91,11 @@ class TopUpSettings:
         """Between the marks, in their unit: below this a book is bought that certainly will be used up."""
         return math.sqrt(self._of(self.low) * self._of(self.high))
 
+    @property
+    def high_level(self) -> float:
+        """The high mark, in its unit."""
+        return self._of(self.high)
+
     @classmethod
     def parse(
         cls, low_water: str | int = "12h", high_water: str | int = "48h", *, standby: bool = True

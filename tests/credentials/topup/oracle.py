@@ -61,7 +61,7 @@ def brute_force_fewest(windows: Sequence[tuple[int, int]], capacity: int, life: 
 
     def serves(bought: list[int]) -> bool:
         # Earliest deadline first over days; agreeable windows make this exact for given books.
-        room = {index: capacity for index in range(len(bought))}
+        room = dict.fromkeys(range(len(bought)), capacity)
         for first, last in sorted(windows):
             usable = [
                 index

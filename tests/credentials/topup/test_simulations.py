@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -106,9 +105,8 @@ def test_the_price_jumps(kind: str, seed: str) -> None:
 def test_funds_arrive_late(kind: str, seed: str) -> None:
     rng = Random(f"{kind}/{seed}/funds")
     trace = shorter(kind, rng, 28)
-    funds = [(0.0, 80 * NYM)]
-    for _ in range(6):
-        funds.append((trace.begin + rng.uniform(0, 28) * DAY, rng.randint(70, 400) * NYM))
+    later = [(trace.begin + rng.uniform(0, 28) * DAY, rng.randint(70, 400) * NYM) for _ in range(6)]
+    funds = [(0.0, 80 * NYM), *later]
     world = run(trace, seed, Circumstances(limits=BudgetLimits(), funds=funds))
     check_stalls(world)
 
