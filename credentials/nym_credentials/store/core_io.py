@@ -51,6 +51,8 @@ class StoreCore:
     """The highest that this process has seen: a database that gives a lower one is an older one."""
     turn: int | None = None
     """Number of the turn to buy that this process believes to have (`turns_io`)."""
+    buyer: asyncio.Task[Any] | None = None
+    """The task that has it."""
 
     def now(self) -> int:
         """Unix seconds."""
@@ -136,9 +138,23 @@ class StoreCore:
                 f"The ticket store is damaged: {error}.", "Keep the file and restore a backup of it."
             ) from error
 
-    async def put(self, connection: AsyncConnection, table: type[Table], values: dict[str, object]) -> None:
-        """Inserts a row, or replaces the one with the same primary key, whoever else does so at this moment."""
+    async def put(
+        self,
+        connection: AsyncConnection,
+        table: type[Table],
+        values: dict[str, object],
+        *,
+        keep: bool = False,
+    ) -> None:
+        """Inserts a row, or replaces the one with the same primary key, whoever else does so at this moment.
+
+        `keep`: leaves the one that is there.
+        """
         keys = [column.name for column in inspect(table).primary_key]
         statement: Any = (postgresql if self.database.shared else sqlite).insert(table).values(**values)
         changes = {name: statement.excluded[name] for name in values if name not in keys}
-        await connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changes))
+        await connection.execute(
+            statement.on_conflict_do_nothing(index_elements=keys)
+            if keep
+            else statement.on_conflict_do_update(index_elements=keys, set_=changes)
+        )

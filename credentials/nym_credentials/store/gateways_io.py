@@ -44,6 +44,7 @@ async def note_allowance(
     connection: AsyncConnection, core: StoreCore, gateway: bytes, allowance: int
 ) -> None:
     """The gateway stated how many bytes it still forwards."""
+    await _locked(connection, core, gateway)
     await _keep(connection, core, gateway, allowance=allowance)
 
 
@@ -55,13 +56,15 @@ async def note_settlement(
     available_total: int | None,
 ) -> None:
     """Counts a ticket that the gateway took or cost."""
-    known = await account(connection, gateway, lock=True)
+    if settlement is not Settlement.ACCEPTED and settlement not in PAUSES_SECONDS:
+        return
+    known = await _locked(connection, core, gateway)
     if settlement is Settlement.ACCEPTED:
         changes: dict[str, Any] = {"accepted": known.accepted + 1, "refusals": 0, "paused_until_unix": 0}
         if available_total is not None:
             changes["allowance"] = available_total
         await _keep(connection, core, gateway, **changes)
-    elif settlement in PAUSES_SECONDS:
+    else:
         pauses = PAUSES_SECONDS[settlement]
         pause = pauses[min(known.refusals, len(pauses) - 1)]
         await _keep(
@@ -71,7 +74,12 @@ async def note_settlement(
 
 async def _keep(connection: AsyncConnection, core: StoreCore, gateway: bytes, **changes: Any) -> None:
     changes["changed_unix"] = core.now()
-    fresh = {"allowance": None, "accepted": 0, "refusals": 0, "paused_until_unix": 0}
-    done = await connection.execute(update(GatewayRow).where(GatewayRow.gateway == gateway).values(**changes))
-    if not done.rowcount:
-        await core.put(connection, GatewayRow, {"gateway": gateway, **fresh, **changes})
+    await connection.execute(update(GatewayRow).where(GatewayRow.gateway == gateway).values(**changes))
+
+
+async def _locked(connection: AsyncConnection, core: StoreCore, gateway: bytes) -> GatewayAccount:
+    """Made if it is new; nobody else changes it until the end of the transaction."""
+    fresh: dict[str, Any] = {"allowance": None, "accepted": 0, "refusals": 0, "paused_until_unix": 0}
+    fresh |= {"gateway": gateway, "changed_unix": core.now()}
+    await core.put(connection, GatewayRow, fresh, keep=True)
+    return await account(connection, gateway, lock=True)

@@ -59,6 +59,8 @@ class Opening:
     restored: Restored
     clock: Callable[[], float]
     at: Callable[[str], None]
+    moving: bool = False
+    """Also if the content was moved elsewhere: to go on with that."""
 
 
 async def open_core(
@@ -81,7 +83,8 @@ async def open_core(
     store_id = facts[STORE_ID].decode()
     data_key = await _data_key(files, facts, opening.key)
     await _check_network(database, facts, opening.network)
-    await _check_moved(database, facts, opening.restored, files.name)
+    if not opening.moving:
+        await _check_moved(database, facts, opening.restored, files.name)
     core = StoreCore(
         database, files, data_key, Sealer(data_key), store_id, str(uuid4()), opening.clock, opening.at
     )
@@ -209,7 +212,7 @@ async def _check_moved(database: Database, facts: dict[str, bytes], restored: Re
         )
     async with database.transaction() as connection:
         if restored is Restored.EXHAUST:
-            await _give_up_everything(connection)
+            await give_up_everything(connection)
         await connection.execute(delete(MetaRow).where(MetaRow.name == META_MOVED))
 
 
@@ -221,7 +224,7 @@ async def _guard(core: StoreCore, generation: int, restored: Restored) -> bool:
         if restored is Restored.REFUSE:
             raise
         if restored is Restored.EXHAUST:
-            await core.transact(_give_up_everything)
+            await core.transact(give_up_everything)
         return True
     return False
 
@@ -255,13 +258,14 @@ async def _guard_shared(core: StoreCore, restored: Restored, *, alone: bool) -> 
 async def _start_over(connection: AsyncConnection, restored: Restored) -> tuple[Place, int]:
     """The operator has decided: from now on this is the database."""
     if restored is Restored.EXHAUST:
-        await _give_up_everything(connection)
+        await give_up_everything(connection)
     await note_place(connection)
     await set_generation(connection, await last_generation(connection) + _LEAP)
     return await read_place(connection), await last_generation(connection)
 
 
-async def _give_up_everything(connection: AsyncConnection) -> None:
+async def give_up_everything(connection: AsyncConnection) -> None:
+    """Nothing is spent from here any more, unless the operator trusts a book."""
     await connection.execute(
         update(BookRow)
         .where(BookRow.state.in_((BookState.ACTIVE, BookState.SUSPECT)))

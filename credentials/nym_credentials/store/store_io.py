@@ -44,7 +44,7 @@ from nym_credentials.store.records import (
     TicketTotals,
 )
 from nym_credentials.store.tables_io import GatewayRow, SecretRow
-from nym_credentials.store.turns_io import SharedTurn
+from nym_credentials.store.turns_io import SharedTurn, StoreTurn
 from nym_credentials.store.witness_io import ReplicaFiles, StoreFiles
 from zknym import TICKETS_PER_BOOK, TicketType
 
@@ -150,9 +150,13 @@ class TicketStore:
 
         Raises `PurchaseConflict` at once if another one does.
         """
-        if self.shared:
-            return SharedTurn(self._core)
-        return FileTurn(self._core.files.path.with_name(self._core.files.path.name + ".turn"))
+        files = self._core.files
+        own = (
+            SharedTurn(self._core)
+            if self.shared
+            else FileTurn(files.path.with_name(files.path.name + ".turn"))
+        )
+        return StoreTurn(self._core, own)
 
     def at(self, point: str) -> None:
         """For parts of the store that live outside of this class: see `StoreCore.at`."""

@@ -9,6 +9,7 @@ is stored that it is being sent, so that is as good as not paying.
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Final
 
@@ -79,6 +80,30 @@ class SharedTurn:
             body.uncancel()
             if kind is asyncio.CancelledError:
                 raise PurchaseConflict(*_LOST) from error
+
+
+class StoreTurn:
+    """A turn of either kind; who has it already may enter again within the same task."""
+
+    def __init__(self, core: StoreCore, turn: AbstractAsyncContextManager[None]) -> None:
+        self._core = core
+        self._turn: AbstractAsyncContextManager[None] | None = turn
+
+    async def __aenter__(self) -> None:
+        task = asyncio.current_task()
+        if self._turn is None or self._core.buyer is task:
+            self._turn = None  # nothing to leave either
+            return
+        await self._turn.__aenter__()
+        self._core.buyer = task
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if self._turn is None:
+            return None
+        self._core.buyer = None
+        return await self._turn.__aexit__(kind, error, trace)
 
 
 async def check_turn(connection: AsyncConnection, core: StoreCore) -> None:

@@ -70,7 +70,7 @@ def downgrade() -> None:
     op.drop_index("ix_spendings_begun_unix", "spendings")
     op.drop_table("spendings")
     op.drop_table("replicas")
-    op.execute("DELETE FROM meta WHERE name IN ('spendings_filled', 'place', 'turn')")
+    op.execute("DELETE FROM meta WHERE name = 'spendings_filled'")
     with op.batch_alter_table("tickets") as tickets:
         tickets.drop_index("ix_tickets_claim")
         tickets.drop_column("claim")
