@@ -81,8 +81,11 @@ class Copied:
 
 
 async def schema_of(place: StoreAt) -> str | None:
-    """The schema of a store; None if there is none yet."""
-    async with _alone_with(place, must_exist=False) as (database, _):
+    """The schema of a store; None if there is none yet. Raises `StoreInUse` if any process has it open."""
+    url = store_url(place.where)
+    if url.get_backend_name() == "sqlite" and not await asyncio.to_thread(Path(url_name(url)).exists):
+        return None
+    async with _alone_with(place, must_exist=True) as (database, _):
         return await database.revision()
 
 

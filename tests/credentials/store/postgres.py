@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import random
 import re
 import shutil
 import signal
@@ -153,6 +154,21 @@ class Server:
                     database,
                 )
             )
+        finally:
+            await connection.close()
+
+    async def cut_one(self, database: str, dice: random.Random) -> int:
+        """Cuts one connection to a database; returns how many it were."""
+        connection = await self.connect()
+        try:
+            pids = await connection.fetch(
+                "SELECT pid FROM pg_stat_activity WHERE datname = $1 AND backend_type = 'client backend'",
+                database,
+            )
+            if not pids:
+                return 0
+            victim = dice.choice(pids)["pid"]
+            return int(await connection.fetchval("SELECT pg_terminate_backend($1)", victim))
         finally:
             await connection.close()
 
