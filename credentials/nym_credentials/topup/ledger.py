@@ -9,7 +9,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -20,6 +20,12 @@ from nym_credentials.purchase.states import PurchaseState
 from nym_credentials.store.records import BookInfo, BookSource, BookState, Settlement, TicketState
 
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
+_SETTLED: Final[Mapping[TicketState, str]] = {
+    TicketState.ACCEPTED: "accepted",
+    TicketState.GIVEN_UP: "given_up",
+    TicketState.REVERTED: "reverted",
+}
+"""Every other state is a way of being in use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,16 +219,10 @@ class Ledger:
             for (book, index), n in seen.items()
             if n > 1
         ]
-        states = Counter((line.book_id, line.state) for line in self.tickets)
+        states = Counter((line.book_id, _SETTLED.get(line.state, "in_use")) for line in self.tickets)
         for book in self.books:
-            listed = [states[book.book_id, state] for state in TicketState]
-            counted = {
-                TicketState.TAKEN: book.in_use,
-                TicketState.ACCEPTED: book.accepted,
-                TicketState.GIVEN_UP: book.given_up,
-                TicketState.REVERTED: book.reverted,
-            }
-            if listed != [counted[state] for state in TicketState]:
+            names = ("in_use", "accepted", "given_up", "reverted")
+            if any(states[book.book_id, name] != getattr(book, name) for name in names):
                 found.append(f"The tickets listed of book {book.book_id} are not those that it counts.")
         known = {book.book_id for book in self.books}
         found += [
