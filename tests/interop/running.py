@@ -26,7 +26,8 @@ async def nymgate(folder: Path, *, nym_api: str, exit_address: str, profile: str
     config.write_text(
         f'[listen]\nmixed = ["127.0.0.1:{port}"]\n'
         f'[mixnet]\nprofile = "{profile}"\nexit = "{exit_address}"\nnym_api = ["{nym_api}"]\n'
-        f'sleep_after = "never"\n[tickets]\nenabled = false\n[streams]\nearly_success = {"true" if early else "false"}\n'
+        'sleep_after = "never"\n[tickets]\nenabled = false\n'
+        f"[streams]\nearly_success = {'true' if early else 'false'}\n"
     )
     log = folder / "nymgate.log"
     with log.open("wb") as output:
