@@ -22,7 +22,7 @@ PLACE: Final = "place"
 
 _STATEMENT_SECONDS: Final = 60
 _LOCK_SECONDS: Final = 30
-_IDLE_SECONDS: Final = 60
+_IDLE_SECONDS: Final = 15
 """Of a transaction whose client does not go on: then its locks are free again."""
 
 CONNECT_ARGUMENTS: Final[dict[str, Any]] = {

@@ -1,8 +1,9 @@
 """Processes that spend tickets from one store until they are told to stop, or die.
 
-Run with the store, the recorder's port, the day, and how many processes and threads there shall be. One process
-is loaded and makes the others by forking, so that a new one is there at once when one was killed. What is "sent" goes
-to the recorder, which knows nothing of the store.
+Run with the store, the recorder's port, the day, how many processes and threads there shall be, and the identities of
+gateways if real payments shall be made out to them: then the recorder presents them, and answers what came of it. One
+process is loaded and makes the others by forking, so that a new one is there at once when one was killed. What is
+"sent" goes to the recorder, which knows nothing of the store.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from nym_credentials.errors import CredentialsError, OutOfTickets
 from nym_credentials.store.keys import StoreKey
 from nym_credentials.store.records import Settlement
 from nym_credentials.store.store_io import TicketStore
+from nym_credentials.tickets.source_io import StoredTickets
 from zknym import TicketType
 
 LEASE_SECONDS = 2.0
@@ -30,7 +32,9 @@ OUTCOMES = (Settlement.ACCEPTED,) * 8 + (Settlement.UNKNOWN, Settlement.REFUSED,
 """None: it is left as it is."""
 
 
-async def spend(where: str, port: int, today: date, stop: threading.Event, dice: random.Random) -> None:
+async def spend(
+    where: str, port: int, today: date, gateways: list[bytes], stop: threading.Event, dice: random.Random
+) -> None:
     """One spender: its own store, its own loop."""
 
     def at(_point: str) -> None:
@@ -43,7 +47,10 @@ async def spend(where: str, port: int, today: date, stop: threading.Event, dice:
         with contextlib.suppress(CredentialsError):
             async with await TicketStore.open(where, key=key, at=at, lease_seconds=LEASE_SECONDS) as store:
                 while not stop.is_set():
-                    await spend_one(store, today, reader, writer, dice)
+                    if gateways:
+                        await pay_one(store, gateways, reader, writer, dice)
+                    else:
+                        await spend_one(store, today, reader, writer, dice)
     writer.close()
 
 
@@ -63,13 +70,27 @@ async def spend_one(store, today, reader, writer, dice):
         await store.settle(taken, outcome)
 
 
-def spender(where: str, port: int, today: date, threads: int, seed: int) -> None:
+async def pay_one(store, gateways, reader, writer, dice):
+    number = dice.randrange(len(gateways))
+    try:
+        ticket = await StoredTickets(store).prepare(gateways[number])
+    except OutOfTickets:
+        await asyncio.sleep(0.1)
+        return
+    writer.write(f"{number} {ticket.taken.book_id} {ticket.taken.index} {ticket.credential.hex()}\n".encode())
+    outcome, _, total = (await reader.readline()).decode().partition(" ")
+    await ticket.settle(outcome, int(total or 0))
+
+
+def spender(where: str, port: int, today: date, gateways: list[bytes], threads: int, seed: int) -> None:
     """One process."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     workers = [
         threading.Thread(
-            target=lambda n=number: asyncio.run(spend(where, port, today, stop, random.Random(seed + n)))
+            target=lambda n=number: asyncio.run(
+                spend(where, port, today, gateways, stop, random.Random(seed + n))
+            )
         )
         for number in range(threads)
     ]
@@ -79,7 +100,7 @@ def spender(where: str, port: int, today: date, threads: int, seed: int) -> None
         worker.join()
 
 
-def main(where: str, port: str, day: str, processes: str, threads: str) -> None:
+def main(where: str, port: str, day: str, processes: str, threads: str, *gateways: str) -> None:
     """Keeps so many processes alive until SIGTERM, and tells their numbers on stdout."""
     stopping = False
     seed = random.SystemRandom()
@@ -98,7 +119,10 @@ def main(where: str, port: str, day: str, processes: str, threads: str) -> None:
             child = os.fork()
             if not child:
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-                spender(where, int(port), date.fromisoformat(day), int(threads), seed.randrange(2**40))
+                identities = [bytes.fromhex(gateway) for gateway in gateways]
+                spender(
+                    where, int(port), date.fromisoformat(day), identities, int(threads), seed.randrange(2**40)
+                )
                 os._exit(0)
             children.add(child)
             print(child, flush=True)
@@ -109,4 +133,4 @@ def main(where: str, port: str, day: str, processes: str, threads: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:6])
+    main(*sys.argv[1:])

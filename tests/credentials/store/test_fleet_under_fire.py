@@ -9,10 +9,8 @@ import asyncio
 import contextlib
 import os
 import random
-import signal
-import sys
+import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -20,10 +18,10 @@ from nym_credentials.store.records import Settlement, TicketState
 from nym_credentials.store.store_io import TicketStore
 from tests.credentials.books import EXPIRATION, TYPE, make_book
 from tests.credentials.store.conftest import KEY
+from tests.credentials.store.fleet import Fleet
 from tests.credentials.store.fleet_process import LEASE_SECONDS
 from tests.credentials.store.test_fleet import database_of
 
-PROGRAM = Path(__file__).with_name("fleet_process.py")
 SEED = int(os.environ.get("FLEET_SEED", "0")) or random.SystemRandom().randrange(2**32)
 TICKETS = 50
 
@@ -55,52 +53,6 @@ class Recorder:
                 self.sent[int(book), int(index)] += 1
                 self.wallets.setdefault(int(book), set()).add(wallet)
                 writer.write(b"\n")
-
-
-class Fleet:
-    """The processes."""
-
-    def __init__(self, process):
-        self._process = process
-        self.alive = []
-        self.kills = 0
-
-    @classmethod
-    @contextlib.asynccontextmanager
-    async def running(cls, where, port, processes, threads):
-        """Until the end of the block; then they leave in order."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(PROGRAM),
-            where,
-            str(port),
-            EXPIRATION.isoformat(),
-            str(processes),
-            str(threads),
-            stdout=asyncio.subprocess.PIPE,
-            env=os.environ | {"PYTHONWARNINGS": "error"},
-        )
-        fleet = cls(process)
-        reading = asyncio.get_running_loop().create_task(fleet._read())
-        try:
-            yield fleet
-        finally:
-            process.terminate()
-            async with asyncio.timeout(60):
-                await process.wait()
-            await reading
-
-    async def _read(self):
-        while line := await self._process.stdout.readline():
-            self.alive.append(int(line))
-
-    def kill(self, dice):
-        """One of them, in the middle of whatever it does."""
-        if self.alive:
-            victim = self.alive.pop(dice.randrange(len(self.alive)))
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(victim, signal.SIGKILL)
-                self.kills += 1
 
 
 async def check(store, recorder):
@@ -143,11 +95,14 @@ async def under_fire(where, target, seconds, processes, threads, books, server=N
         while len(recorder.sent) < target or fleet.kills < 3:
             assert asyncio.get_running_loop().time() < deadline, f"only {len(recorder.sent)} were sent"
             await asyncio.sleep(dice.uniform(0.2, 0.8))
-            if server is not None and dice.random() < 0.5:
+            fleet.wake(due=time.monotonic())
+            if server is not None and dice.random() < 0.1 and recorder.sent:
+                fleet.pause(dice)
+            elif server is not None and dice.random() < 0.5:
                 cuts += await server.cut_one(database_of(where), dice)
             elif recorder.sent:
                 fleet.kill(dice)
-        kills = fleet.kills
+        kills, pauses = fleet.kills, fleet.pauses
     async with await TicketStore.open(where, key=KEY) as store:
         async with asyncio.timeout(30):
             while store.shared and len(await store.replicas()) > 1:
@@ -155,14 +110,15 @@ async def under_fire(where, target, seconds, processes, threads, books, server=N
                 await store._lease.renew()
         totals, lost = await check(store, recorder)
         left = await store.remaining(TYPE, EXPIRATION)
-    print(f"{len(recorder.sent)} sent, {len(lost)} lost, {left} left, {kills} kills, {cuts} cuts, {totals}")
+    fire = f"{kills} kills, {pauses} pauses, {cuts} cuts"
+    print(f"{len(recorder.sent)} sent, {len(lost)} lost, {left} left, {fire}, {totals}")
     assert kills > 0
     assert totals.accepted > 0
     return cuts
 
 
 async def test_eight_processes_on_postgresql(server, url):
-    assert await under_fire(url, 100, 60, 8, 1, 4, server) > 0
+    assert await under_fire(url, 60, 60, 8, 1, 4, server) > 0
 
 
 async def test_threads_and_processes_on_sqlite(path):
