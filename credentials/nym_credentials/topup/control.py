@@ -46,6 +46,8 @@ PRICE_SECONDS: Final = 1_200.0
 FUNDS_SECONDS: Final = 240.0
 """The balance is."""
 TRACES_MIDNIGHT: Final = frozenset({23, 0})
+ELSEWHERE_SECONDS: Final = 30.0
+"""So long another process is given to buy, which may end before it has."""
 ALL_HOURS: Final = frozenset(range(24))
 BURST_MEMORY_DAYS: Final = 9
 _NEGLIGIBLE_TICKETS: Final = 0.5
@@ -348,6 +350,8 @@ class TopUpControl:
             retry = self.backoff.enough(parties, min(missing, len(parties)))
         elif hindrance is Hindrance.FUNDS:
             retry = now + FUNDS_SECONDS * self._rng.uniform(0.5, 1.0)  # a question that costs nobody much
+        elif hindrance is Hindrance.ELSEWHERE:
+            retry = now + ELSEWHERE_SECONDS * self._rng.uniform(0.5, 1.0)
         else:
             retry = self.backoff.failed(hindrance.value, now)
         words = WORDS[hindrance]
@@ -373,7 +377,8 @@ class TopUpControl:
     def _event(self, found: Assessment) -> SupplyEvent:
         if found.tickets == 0:
             return SupplyEvent.GONE
-        hindered = self.trouble is not None and found.need >= Need.DUE
+        trouble = self.trouble is not None and self.trouble.hindrance is not Hindrance.ELSEWHERE
+        hindered = trouble and found.need >= Need.DUE
         return SupplyEvent.HINDERED if hindered else SupplyEvent.FINE
 
     @property

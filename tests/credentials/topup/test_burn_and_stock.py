@@ -101,7 +101,7 @@ def test_present_rates_and_peaks() -> None:
     assert dict(made.rates(MIDNIGHT + 3600))[1800.0] == 0
 
 
-@given(st.lists(st.tuples(st.floats(1, 200_000), st.floats(0, 50)), max_size=12), st.integers(1, 5))
+@given(st.lists(st.tuples(st.floats(1, 100_000), st.floats(0, 50)), max_size=12), st.integers(1, 5))
 def test_what_is_remembered_projects_the_same(parts: list[tuple[float, float]], sessions: int) -> None:
     made, now = meter(), MIDNIGHT
     for length, tickets in parts:

@@ -201,6 +201,15 @@ def test_after_trouble_it_waits_and_then_tries_again() -> None:
     assert made.decide(NOON, []).buy
 
 
+def test_that_another_process_buys_is_no_trouble() -> None:
+    made = control(60.0)
+    for _ in range(8):
+        trouble = made.failed(NOON, Hindrance.ELSEWHERE)
+        assert trouble.retry_unix <= NOON + 30
+    made.decide(NOON, [lot(28)])
+    assert made.supply is Supply.OK
+
+
 def test_a_budget_that_ends_at_midnight_is_asked_again_after_it() -> None:
     made = control()
     midnight = MIDNIGHT + DAY_SECONDS

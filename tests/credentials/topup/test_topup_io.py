@@ -26,12 +26,14 @@ from nym_credentials.topup.reconcile import ChainDeposit, reconcile
 from nym_credentials.topup.settings import BudgetLimits, TopUpSettings
 from nym_credentials.topup.topup_io import BudgetRefused, TopUp, TopUpStatus, lots_of, payment_of
 from tests.credentials.purchase.mini_chain import ACCOUNT
-from tests.credentials.purchase.world import PurchaseWorld, make_buyer, running_world
+from tests.credentials.purchase.world import OPTIONS, PurchaseWorld, make_buyer, running_world
 from zknym import TicketType
 
 ENTRY = TicketType.MIXNET_ENTRY
 NYM = 1_000_000
 LIMITS = BudgetLimits()
+PATIENT = replace(OPTIONS, patience_seconds=30.0)
+"""Shares that are on their way shall arrive, however busy this machine is."""
 
 
 class Place:
@@ -49,7 +51,7 @@ class Place:
             TopUpControl(TopUpSettings(), meter, Random("topup")),
             limits,
             self.store,
-            make_buyer(self.store.purchases, self.world.chain_url, clock, at),
+            make_buyer(self.store.purchases, self.world.chain_url, clock, at, PATIENT),
             clock=clock,
             turn=lambda: FileTurn(self.folder / "topup.lock"),
             changed=self.told.append,
