@@ -5,7 +5,8 @@ A room per idea (docs of each in its module):
 * ``config``, ``config_layers``, ``config_docs``, ``networks``, ``units``: what can be set, and where a value came from;
 * ``socks5``, ``handshake``, ``connection_io``, ``server``: the listener, from the first byte to the relay of a stream;
 * ``upstream``, ``upstream_io``: what the listener asks for a stream, and the mixnet's answer to that;
-* ``wiring``, ``daemon``, ``sleep``, ``exits``: one running proxy, put together from a configuration;
+* ``wiring``, ``daemon``, ``sleep``, ``exits``, ``directory_io``: one running proxy, put together from a configuration;
+* ``money``, ``money_io``, ``purse_io``, ``mixnet_connector_io``: account, tickets and store, and how they are reached;
 * ``logs``, ``sensitive``, ``errors``, ``banner``: what is said about all this, and what never is;
 * ``cli``: the commands; ``reference``: their pages, written from the code.
 """

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import math
 import random
-import signal
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -48,6 +47,7 @@ from nymgate.mixnet_connector_io import mixnet_connector
 from nymgate.money_io import Stock
 from nymgate.purse_io import Purse
 from nymgate.server import SocksServer
+from nymgate.signals_io import Signals, unless
 from nymgate.sleep import Rest
 from nymgate.sleep_io import Sleeper
 from nymgate.upstream_io import MixnetUpstream, Way
@@ -63,7 +63,6 @@ EXITS_PROBED_AT_MOST: Final = 12
 RETRY_FIRST_SECONDS: Final = 1.0
 RETRY_LIMIT_SECONDS: Final = 30.0
 BROKE_POLL_SECONDS: Final = 0.2
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,65 +371,17 @@ def make_folder(plan: wiring.Plan) -> None:
         ) from error
 
 
-class Signals:
-    """SIGTERM and SIGINT as events: the first asks for a clean end, the second for an immediate one."""
-
-    def __init__(self) -> None:
-        self.first = asyncio.Event()
-        self.second = asyncio.Event()
-
-    def __enter__(self) -> Self:
-        for number in SIGNALS:
-            asyncio.get_running_loop().add_signal_handler(number, self._come)
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        for number in SIGNALS:
-            asyncio.get_running_loop().remove_signal_handler(number)
-
-    def _come(self) -> None:
-        (self.second if self.first.is_set() else self.first).set()
-
-
-async def until_signal(work: Coroutine[Any, Any, object]) -> None:
-    """Do this until a signal comes; its error is raised."""
-    with Signals() as signals:
-        await _unless(signals.first, work)
-
-
 async def run(plan: wiring.Plan, *, announce: Callable[[Proxy, Connected, Stock | None], None]) -> None:
     """Run until SIGTERM or SIGINT. Raises the NymgateError that ended it before."""
     with Signals() as signals:
         async with Proxy(plan) as proxy:
             log.info("listening", addresses=[f"{host}:{port}" for host, port in proxy.addresses])
-            if await _unless(signals.first, proxy.ready()):
+            if await unless(signals.first, proxy.ready()):
                 connected = await proxy.ready()
                 announce(proxy, connected, await proxy.purse.stock() if proxy.purse is not None else None)
                 await signals.first.wait()
             limit = plan.config.streams.drain
             log.info("stopping", open=proxy.server.open_connections, limit_seconds=limit)
-            if not await _unless(signals.second, proxy.drain(limit)):
+            if not await unless(signals.second, proxy.drain(limit)):
                 log.warning("stopping.now", open=proxy.server.open_connections)
                 proxy.hurry()
-
-
-async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:
-    """Wait for the work or for the event; True if the work was done. Its error is raised."""
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    async def finish() -> None:
-        try:
-            await work
-        except Exception as error:
-            done.set_exception(error)  # an error of the configuration is an answer, not a crash of the task
-        else:
-            done.set_result(None)
-
-    async with TaskSet("run") as tasks:
-        tasks.spawn(finish(), name="work")
-        waiting = tasks.spawn(event.wait(), name="signal")
-        await asyncio.wait((done, waiting), return_when=asyncio.FIRST_COMPLETED)
-    if done.done():
-        done.result()
-        return True
-    return False

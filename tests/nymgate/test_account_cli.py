@@ -17,6 +17,8 @@ from nym_localnet.options import LocalnetOptions, Mode
 from nym_localnet.payment_options import PaymentOptions
 from tests.nymgate.paid_world import BLOCK_SECONDS, LIMIT_SECONDS, new_phrase
 
+pytestmark = pytest.mark.timeout(300)  # many processes, each given its time on a busy machine
+
 NYMGATE = [sys.executable, "-c", "from nymgate.cli import main; main()"]
 NYM = 1_000_000
 

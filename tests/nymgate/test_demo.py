@@ -18,6 +18,8 @@ from nymgate.errors import DemoFailed
 from nymgate.server import SocksServer
 from tests.nymgate.listener_upstreams import RefusingUpstream
 
+pytestmark = pytest.mark.timeout(200)  # the demo gives itself two minutes
+
 NYMGATE = [sys.executable, "-c", "from nymgate.cli import main; main()"]
 
 
@@ -26,7 +28,7 @@ def demo(*flags, **environ):
         [*NYMGATE, "demo", *flags],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=150,
         check=False,
         env=os.environ | environ,
     )

@@ -22,6 +22,8 @@ from tests.nymgate.paid_world import (
 from tests.nymgate.socks_client import through
 from zknym import TICKETS_PER_BOOK, TicketType
 
+pytestmark = pytest.mark.timeout(300)  # many processes, each given its time on a busy machine
+
 SCALE = 0.04
 SIZE = round(TICKET_BYTES * SCALE)
 PIECE = bytes(64 << 10)

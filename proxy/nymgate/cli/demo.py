@@ -76,7 +76,7 @@ def demo(
     results: list[Result] = []
 
     async def main() -> None:
-        from nymgate.daemon import until_signal
+        from nymgate.signals_io import until_signal
 
         async def work() -> None:
             try:

@@ -74,8 +74,8 @@ def up(
     from nym_localnet.localnet_io import Localnet, summary
     from nym_localnet.options import LocalnetOptions, Mode
     from nym_localnet.payment_options import PaymentOptions
-    from nymgate.daemon import until_signal
     from nymgate.errors import DependencyFailed, ExitCode
+    from nymgate.signals_io import until_signal
 
     async def main() -> None:
         options = LocalnetOptions(

@@ -128,3 +128,18 @@ def purchase_line(purchase: "Purchase") -> str:
         f"{purchase.id}  {purchase.ticket_type.label}  {format_coin(purchase.cost)} {money}{number}  "
         f"({purchase.state.value}){why}"
     )
+
+
+def show_books(books: "list[BookInfo]") -> None:
+    """As text."""
+    if not books:
+        typer.echo("No tickets. Buy some: nymgate account obtain-ticketbooks --amount 1")
+        return
+    typer.echo(
+        f"{'book':>4}  {'type':<18}  {'left':>4}  {'used':>4}  {'lost':>4}  {'last day':<10}  {'state':<9}  source"
+    )
+    for book in books:
+        typer.echo(
+            f"{book.book_id:>4}  {book.ticket_type.label:<18}  {book.remaining:>4}  {book.accepted:>4}  "
+            f"{book.given_up:>4}  {book.expiration.isoformat():<10}  {book.state.value:<9}  {book.source.value}"
+        )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from nymgate.cli.account import ask
-from nymgate.cli.money import MoneyCommand, book_fields, purchase_fields, purchase_line
+from nymgate.cli.money import MoneyCommand, book_fields, purchase_fields, purchase_line, show_books
 from nymgate.cli.options import (
     ConfigOption,
     DataDirOption,
@@ -83,21 +83,6 @@ def list_(
     if at_risk:
         typer.echo(
             f"{len(at_risk)} purchase(s) paid and not finished: nymgate tickets pending, nymgate tickets resume"
-        )
-
-
-def show_books(books: "list[BookInfo]") -> None:
-    """As text."""
-    if not books:
-        typer.echo("No tickets. Buy some: nymgate account obtain-ticketbooks --amount 1")
-        return
-    typer.echo(
-        f"{'book':>4}  {'type':<18}  {'left':>4}  {'used':>4}  {'lost':>4}  {'last day':<10}  {'state':<9}  source"
-    )
-    for book in books:
-        typer.echo(
-            f"{book.book_id:>4}  {book.ticket_type.label:<18}  {book.remaining:>4}  {book.accepted:>4}  "
-            f"{book.given_up:>4}  {book.expiration.isoformat():<10}  {book.state.value:<9}  {book.source.value}"
         )
 
 
