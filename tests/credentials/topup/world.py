@@ -148,7 +148,7 @@ class World:
         until = min(stops)
         used = min(self.allowance, rate * (until - now)) if flowing else 0.0
         self.allowance -= used
-        if self.allowance < 1e-9:
+        if self.allowance < 1e-6:  # less takes no time that a float of Unix seconds can tell
             self.allowance = 0.0
         self.out.used += used
         if until > now:
