@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager, nullcontext
 
 from nym_credentials.chain.client_io import ChainClient
 from nym_credentials.chain.smartcontract_io import POLL_SECONDS, SmartContractSource
-from nym_credentials.chain.transport_io import JsonRpcTransport
 from nym_credentials.chain.wallet import Wallet
+from nym_credentials.chain.ways_io import transport_for
 from nym_credentials.networks import ChainNetwork
 from nym_credentials.purchase.buyer_io import Buyer, BuyerOptions, Payer, Turn
 from nym_credentials.purchase.directory_io import ChainDirectory, Dealers
@@ -37,9 +37,8 @@ async def smart_contract_buyer(
     `connector_factory` takes all of it, chain and signers, through a proxy: the mixnet itself, say. `turn`:
     see `Buyer`; pass `lambda: FileTurn(path)` where several processes use one store.
     """
-    async with JsonRpcTransport(
-        network.rpc_urls, chain_id=network.chain_id, connector_factory=connector_factory, clock=clock
-    ) as transport:
+    transport = transport_for(network, connector_factory=connector_factory, clock=clock)
+    try:
         client = ChainClient(network, transport)
         dealers = Dealers(transport, network.contracts.coconut_dkg)
         yield Buyer(
@@ -53,3 +52,5 @@ async def smart_contract_buyer(
             turn=turn,
             at=at,
         )
+    finally:
+        await transport.close()
