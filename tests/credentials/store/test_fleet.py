@@ -58,18 +58,18 @@ async def test_replicas_draw_from_the_same_books(replica):
     first, second = await replica(), await replica()
     await first.import_book(book_file(), TODAY)
     await first.import_book(make_book().encode(), TODAY)
-    taken = await asyncio.gather(*(s.take(TYPE, TODAY, gateway=GATEWAY) for s in (first, second) * 10))
-    assert len({(ticket.book_id, ticket.index) for ticket in taken}) == 20
+    taken = await asyncio.gather(*(s.take(TYPE, TODAY, gateway=GATEWAY) for s in (first, second) * 4))
+    assert len({(ticket.book_id, ticket.index) for ticket in taken}) == 8
     await asyncio.gather(*(first.settle(ticket, Settlement.ACCEPTED) for ticket in taken))
-    assert (await second.gateway(GATEWAY)).accepted == 20
-    assert (await second.totals()).by_state == {TicketState.ACCEPTED: 20}
+    assert (await second.gateway(GATEWAY)).accepted == 8
+    assert (await second.totals()).by_state == {TicketState.ACCEPTED: 8}
     assert {r.session for r in await first.replicas()} == {first.session, second.session}
-    assert await first.remaining(TYPE, TODAY) == 80
+    assert await first.remaining(TYPE, TODAY) == 92
 
 
 async def test_every_ticket_of_a_book_and_no_more(replica):
     stores = [await replica() for _ in range(3)]
-    await stores[0].import_book(book_file(), EXPIRATION)
+    await stores[0].import_book(book_file(), EXPIRATION, used=35)
 
     async def draw(store):
         got = []
@@ -79,7 +79,7 @@ async def test_every_ticket_of_a_book_and_no_more(replica):
         return got
 
     drawn = await asyncio.gather(*(draw(store) for store in stores))
-    assert sorted(index for got in drawn for index in got) == list(range(50))
+    assert sorted(index for got in drawn for index in got) == list(range(35, 50))
 
 
 async def test_a_dead_replica_returns_only_what_it_never_sent(replica):
@@ -135,11 +135,14 @@ async def test_who_leaves_in_order_leaves_nothing_behind(replica, url):
 
 
 async def test_leases_are_renewed(replica):
-    store, other = await replica(lease_seconds=1.0), await replica(lease_seconds=1.0)
-    for _ in range(3):
-        await asyncio.sleep(0.6)
-        assert len(await other.replicas()) == 2
-    assert store.left_behind == other.left_behind == 0
+    store = await replica(lease_seconds=2.0)
+    left = [(await store.replicas())[0].lease_seconds]
+    async with asyncio.timeout(30):
+        while left[-1] <= left[0]:
+            await asyncio.sleep(0.05)
+            left.append((await store.replicas())[0].lease_seconds)
+            left[0] = min(left)
+    assert left[-1] <= 2.0
 
 
 async def test_connections_that_are_cut(replica, server, url):
@@ -152,8 +155,8 @@ async def test_connections_that_are_cut(replica, server, url):
     async def cut():
         nonlocal cuts
         while True:
-            await asyncio.sleep(0.1)
             cuts += await server.terminate(database_of(url))
+            await asyncio.sleep(0.2)
 
     async def draw():
         got = []
@@ -165,12 +168,12 @@ async def test_connections_that_are_cut(replica, server, url):
 
     async with asyncio.TaskGroup() as group:
         cutter = group.create_task(cut())
-        drawn = await asyncio.gather(*(draw() for _ in range(6)))
+        drawn = await asyncio.gather(*(draw() for _ in range(4)))
         cutter.cancel()
     assert cuts > 0
     flat = [ticket for got in drawn for ticket in got]
-    assert len(set(flat)) == len(flat) == 30
-    assert (await store.totals()).by_state.get(TicketState.ACCEPTED) == 30
+    assert len(set(flat)) == len(flat) == 20
+    assert (await store.totals()).by_state.get(TicketState.ACCEPTED) == 20
 
 
 async def test_a_server_that_goes_away(monkeypatch):
