@@ -162,7 +162,8 @@ def test_the_default_configuration_four_hours_a_day(seed: str) -> None:
     assert not world.out.stalls, world.out.told()
     assert not world.out.hindrances, world.out.told()
     assert world.out.spent <= 700 * NYM
-    assert [state for _, state, _ in world.out.states if state is not Supply.OK] in ([], [Supply.EXHAUSTED])
+    # Before the very first book there is nothing; afterwards a try that fails may show, and never a want.
+    assert all(at < trace.begin for at, state, _ in world.out.states if state is Supply.EXHAUSTED)
 
 
 @seeds
