@@ -117,11 +117,12 @@ class StoreCore:
                 "Spending from it could spend tickets twice, which gateways punish and which reveals the buyer.",
                 "Stop all replicas and start one of them: it says what can be done.",
             )
-        self.generation = max(self.generation, generation)
         return generation
 
     async def witness(self, generation: int) -> None:
         """Tells the witness file. Nothing that depends on the change may leave the process before this returns."""
+        # Not before the commit: after a crash of the server a generation that was not committed comes again.
+        self.generation = max(self.generation, generation)
         await asyncio.to_thread(self.files.write_witness, self.store_id, generation)
 
     async def alone_in(self, connection: AsyncConnection, lock: int) -> None:

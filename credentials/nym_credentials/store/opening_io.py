@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -30,6 +31,7 @@ from nym_credentials.store.ledger_io import settle_left_behind
 from nym_credentials.store.postgres_io import (
     LOCK_OPENING,
     Place,
+    durable,
     last_generation,
     note_place,
     read_place,
@@ -39,6 +41,8 @@ from nym_credentials.store.records import BookState, Restored
 from nym_credentials.store.sealing import KEY_BYTES, SealBroken, Sealer
 from nym_credentials.store.tables_io import BookRow, MetaRow, PurchaseRow
 from nym_credentials.store.witness_io import ADVICE, DANGER, StoreFiles
+
+_LOG = logging.getLogger(__name__)
 
 STORE_ID: Final = "store_id"
 DERIVATION: Final = "key_derivation"
@@ -233,6 +237,8 @@ async def _guard_shared(core: StoreCore, restored: Restored, *, alone: bool) -> 
     """Checks where the database is, and the witness if this replica has one."""
     async with core.database.transaction() as connection:
         place, generation = await read_place(connection), await last_generation(connection)
+        if not await durable(connection):
+            _LOG.warning("%s runs with fsync off: a crash of its machine can lose money", core.files.name)
     try:
         if not place.kept:
             raise BackupRestored(

@@ -6,6 +6,13 @@ gone silent is noticed: statements, waits for locks and idle transactions end by
 `PLACE` is how a restored dump is noticed. The row names the cluster, its timeline, the database, and the transaction
 that wrote the row: whatever puts a copy of that row somewhere (a dump restored here or elsewhere, a database made from
 a template, a recovery to a point in time, a standby that was promoted) changes one of them.
+
+What this cannot see: the files of a whole server, stopped and rolled back, or copied and started twice. A replica that
+runs meanwhile, or keeps a witness in a folder of its own, notices if it was further; else the gateways' "already spent"
+is the only sign, and the book becomes suspect (`records.SUSPECT_AFTER`).
+
+Poolers that hand a connection to another client after each transaction do not go together with advisory locks of
+sessions: connect to the server itself, or to a pooler in session mode.
 """
 
 from __future__ import annotations
@@ -31,6 +38,7 @@ CONNECT_ARGUMENTS: Final[dict[str, Any]] = {
     "server_settings": {
         "application_name": "nymgate",
         "synchronous_commit": "on",
+        "default_transaction_isolation": "read committed",
         "statement_timeout": f"{_STATEMENT_SECONDS}s",
         "lock_timeout": f"{_LOCK_SECONDS}s",
         "idle_in_transaction_session_timeout": f"{_IDLE_SECONDS}s",
@@ -166,6 +174,11 @@ async def set_generation(connection: AsyncConnection, generation: int) -> None:
         ),
         {"generation": generation},
     )
+
+
+async def durable(connection: AsyncConnection) -> bool:
+    """Whether the server's commits survive a crash of its machine at all."""
+    return str((await connection.execute(text("SHOW fsync"))).scalar_one()) == "on"
 
 
 async def lock_in_transaction(connection: AsyncConnection, key: int) -> None:

@@ -62,6 +62,11 @@ class SharedTurn:
         driver = raw.driver_connection
         assert driver is not None
         driver.add_termination_listener(self._terminated)
+        if driver.is_closed():  # it will not be told any more
+            self._connection = self._body = None
+            core.turn = None
+            await _close(connection)
+            raise PurchaseConflict(*_LOST)
 
     def _terminated(self, _connection: object) -> None:
         if self._connection is not None and self._body is not None:
