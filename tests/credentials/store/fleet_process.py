@@ -17,17 +17,22 @@ import signal
 import sys
 import threading
 from datetime import date
+from uuid import uuid4
 
-from nym_credentials.errors import CredentialsError, OutOfTickets
+from nym_credentials.errors import CredentialsError, OutOfTickets, PurchaseDeclined, PurchaseError
+from nym_credentials.purchase.records import Purchase
 from nym_credentials.store.keys import StoreKey
 from nym_credentials.store.records import Settlement
 from nym_credentials.store.store_io import TicketStore
 from nym_credentials.tickets.source_io import StoredTickets
-from zknym import TicketType
+from zknym import TicketType, UserSecretKey
 
 LEASE_SECONDS = 2.0
 DEATH = 0.002
 """How likely a process kills itself at each point of the store that it comes to."""
+PRICE = 75_000_000
+CAP = 5 * PRICE
+BUYING = 0.15
 OUTCOMES = (Settlement.ACCEPTED,) * 8 + (Settlement.UNKNOWN, Settlement.REFUSED, Settlement.UNSENT, None)
 """None: it is left as it is."""
 
@@ -54,7 +59,35 @@ async def spend(
     writer.close()
 
 
+def budget(purchase, spendings):
+    """The cap that all processes share."""
+    if sum(spending.price for spending in spendings) + purchase.price > CAP:
+        raise PurchaseDeclined("It would be over the cap.")
+
+
+async def plan_one(store):
+    """Plans a purchase when it is our turn, if the budget allows."""
+    store.purchases.check = budget
+    plan = Purchase(
+        id=uuid4(),
+        ticket_type=TicketType.MIXNET_ENTRY,
+        network="test",
+        contract="n1contract",
+        account="n1account",
+        price=PRICE,
+        denom="unym",
+        created_unix=1,
+        identity_seed=bytes(32),
+        user=UserSecretKey.generate(),
+    )
+    with contextlib.suppress(PurchaseError):
+        async with store.turn():
+            await store.purchases.add_purchase(plan)
+
+
 async def spend_one(store, today, reader, writer, dice):
+    if dice.random() < BUYING:
+        await plan_one(store)
     try:
         taken = await store.take(TicketType.MIXNET_ENTRY, today, gateway=bytes([dice.randrange(3)] * 32))
     except OutOfTickets:

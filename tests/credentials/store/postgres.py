@@ -179,7 +179,8 @@ def postgres_server(*, fsync: bool = False) -> Iterator[Server]:
     programs = find_programs()
     if programs is None:
         pytest.skip("needs program: postgres")
-    folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: the name of a socket has to fit into 107 bytes
+    # Where everybody may look, and short: the name of a socket has to fit into 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
     try:
         if identity := _identity():
             os.chown(folder, identity["user"], identity["group"])

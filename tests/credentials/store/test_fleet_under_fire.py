@@ -19,7 +19,7 @@ from nym_credentials.store.store_io import TicketStore
 from tests.credentials.books import EXPIRATION, TYPE, make_book
 from tests.credentials.store.conftest import KEY
 from tests.credentials.store.fleet import Fleet
-from tests.credentials.store.fleet_process import LEASE_SECONDS
+from tests.credentials.store.fleet_process import CAP, LEASE_SECONDS
 from tests.credentials.store.test_fleet import database_of
 
 SEED = int(os.environ.get("FLEET_SEED", "0")) or random.SystemRandom().randrange(2**32)
@@ -79,6 +79,11 @@ async def check(store, recorder):
     assert sum(totals.by_settlement.values()) == len(entries)
     at_gateways = [(await store.gateway(bytes([number] * 32))).accepted for number in range(3)]
     assert sum(at_gateways) == len(accepted)
+    spendings = await store.purchases.spendings()
+    assert {spending.purchase_id for spending in spendings} == {
+        str(purchase.id) for purchase in await store.purchases.purchases()
+    }
+    assert 0 < sum(spending.price for spending in spendings) <= CAP, "the cap holds for all of them"
     return totals, lost
 
 
