@@ -70,9 +70,7 @@ async def content(where, key=KEY):
             "purchases": await store.purchases.purchases(),
             "unfinished": await store.purchases.unfinished_purchases(),
             "spendings": await store.purchases.spendings(),
-            "public": [await store.purchases.for_book(b.epoch_id, b.expiration) for b in await store.books()][
-                :1
-            ],
+            "public": [await store.purchases.for_book(b.epoch_id, b.expiration) for b in await store.books()],
             "id": store._core.store_id,
         }
 
