@@ -23,8 +23,8 @@ FIXED = tuple(f"fixed-{number}" for number in range(4))
 FRESH = tuple(
     f"{os.environ['TOPUP_SEED']}" if "TOPUP_SEED" in os.environ else secrets.token_hex(6) for _ in range(2)
 )
-# About one steady or diurnal draw in seventy still takes 6 to 8 % more than the oracle, where a rate uses a book up in just
-# about the week that it lives. Until that is mended, fresh draws belong to the long runs.
+# About one steady or diurnal draw in seventy still takes 6 to 8 % more than the oracle, where a rate uses a book up in
+# just about the week that it lives. Until that is mended, fresh draws belong to the long runs.
 SEEDS = [*FIXED, *(pytest.param(seed, marks=pytest.mark.soak) for seed in FRESH)]
 IDS = [*FIXED, *(f"fresh{number}" for number in range(len(FRESH)))]
 REGULAR = ("steady", "diurnal")
