@@ -5,7 +5,8 @@ with pause and resume in both directions, so that at most ``buffer`` bytes wait 
 (``docs/explanation/performance.md`` §2 has what that is worth). Its life as a table::
 
     HANDSHAKE ──Connect──► OPENING ──stream──► RELAYING ──both ends──► gone
-        └────Refuse───────────┴──no stream──► LINGERING ──read out──► gone
+        ├────Refuse───────────┴──no stream──► LINGERING ──read out──► gone
+        └────Forward──► the socket goes to an ``http_forward_io.ForwardConnection``
 
 A clean end is a FIN in each direction; whatever breaks a stream off is a reset, so that no application takes half a
 file for a whole one.
@@ -13,80 +14,19 @@ file for a whole one.
 
 import asyncio
 import contextlib
-import socket
-import struct
-from collections import Counter
-from dataclasses import dataclass, field
-from enum import Enum, auto
-from typing import Final, Protocol, cast
+from typing import cast
 
 import structlog
 
-from nymgate.errors import Reply
-from nymgate.handshake import Answer, Connect, Handshake, Refuse, Target
+from nymgate.detect import Speaks, machine_for
+from nymgate.errors import REFUSALS
+from nymgate.handshake import Answer, Connect, Forward, Handshake, Refuse, Target
+from nymgate.http_forward_io import ForwardConnection
+from nymgate.listener_io import LINGER_SECONDS, Owner, Phase, explained, reset_connection
 from nymgate.sensitive import destination
-from nymgate.socks5 import Socks5Handshake
-from nymgate.upstream import Stream, Upstream
+from nymgate.upstream import Stream
 
 log = structlog.get_logger("nymgate.listener")
-
-LINGER_SECONDS: Final = 2.0
-_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
-    """Bounds of the listener; defaults as in ``config.Streams``."""
-
-    handshake_timeout_seconds: float = 10.0
-    limit: int = 1000
-    buffer_bytes: int = 128 << 10
-    early_success: bool = False
-
-
-@dataclass(slots=True)
-class ServerStats:
-    """Counters since start; the metrics of a later version read them."""
-
-    accepted: int = 0
-    streams: int = 0
-    bytes_up: int = 0
-    bytes_down: int = 0
-    ended: Counter[str] = field(default_factory=Counter)  # by code; "ok" for clean ends
-
-
-class Phase(Enum):
-    """Where a connection stands."""
-
-    HANDSHAKE = auto()
-    OPENING = auto()
-    RELAYING = auto()
-    LINGERING = auto()
-    GONE = auto()
-
-
-class Owner(Protocol):
-    """What a connection needs from the listener that took it."""
-
-    upstream: Upstream
-    options: ServerOptions
-    stats: ServerStats
-    loop: asyncio.AbstractEventLoop
-
-    def admit(self, connection: "Connection") -> bool:
-        """Register a new connection; False when there is no room even for a refusal."""
-
-    def may_open(self) -> bool:
-        """Whether another stream fits."""
-
-    def forget(self, connection: "Connection") -> None:
-        """The connection's socket is closed."""
-
-    def spawn(self, connection: "Connection", target: Target) -> asyncio.Task[None]:
-        """Run ``connection.open_stream`` in a task."""
-
-    def warn_once(self, code: str, reason: str) -> None:
-        """A log line about misuse of the port, rate-limited."""
 
 
 class Connection(asyncio.Protocol):
@@ -99,6 +39,8 @@ class Connection(asyncio.Protocol):
         "_handshake",
         "_opening",
         "_server",
+        "_shaken",
+        "_speaks",
         "_started",
         "_stream",
         "_target",
@@ -109,12 +51,14 @@ class Connection(asyncio.Protocol):
         "up",
     )
 
-    def __init__(self, server: Owner) -> None:
+    def __init__(self, server: Owner, speaks: Speaks = Speaks.MIXED) -> None:
         self.phase = Phase.HANDSHAKE
         self.up = 0
         self.down = 0
         self._server = server
-        self._handshake: Handshake = Socks5Handshake()
+        self._speaks = speaks
+        self._handshake: Handshake  # from the first byte on
+        self._shaken = False
         self._early = b""  # what the application sent before its stream was up
         self._app_ended = False
         self._far_ended = False
@@ -122,6 +66,11 @@ class Connection(asyncio.Protocol):
         self._stream: Stream | None = None
         self._target: Target | None = None
         self._started = 0.0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is lost when it ends now."""
+        return self.phase is Phase.HANDSHAKE
 
     # The application's side, called by the event loop.
 
@@ -175,7 +124,12 @@ class Connection(asyncio.Protocol):
     # The handshake.
 
     def _shake(self, data: bytes) -> None:
-        for action in self._handshake.feed(data):
+        if self._shaken:
+            handshake = self._handshake
+        else:
+            self._shaken = True
+            handshake = self._handshake = machine_for(data[0], self._speaks)
+        for action in handshake.feed(data):
             match action:
                 case Answer(answer):
                     self._transport.write(answer)
@@ -184,6 +138,17 @@ class Connection(asyncio.Protocol):
                 case Refuse(answer, code, reason):
                     self._server.warn_once(code, reason)
                     self._linger(answer, code)
+                case Forward(first):
+                    self._hand_over(first)
+
+    def _hand_over(self, first: bytes) -> None:
+        """From here on another protocol has the socket."""
+        self._timer.cancel()
+        self.phase = Phase.GONE
+        heir = ForwardConnection(self._server, self._transport)
+        self._server.replace(self, heir)
+        self._transport.set_protocol(heir)
+        heir.begin(first)
 
     def _open(self, target: Target) -> None:
         self._timer.cancel()
@@ -192,7 +157,7 @@ class Connection(asyncio.Protocol):
         self._started = self._server.loop.time()
         if not self._server.may_open():
             self._server.warn_once("E_ADMISSION", "all streams that [streams] limit allows are in use")
-            self._linger(self._handshake.failed(Reply.GENERAL_FAILURE), "E_ADMISSION")
+            self._linger(self._handshake.failed(REFUSALS["E_ADMISSION"]), "E_ADMISSION")
             return
         self.phase = Phase.OPENING
         self._server.stats.streams += 1
@@ -235,11 +200,12 @@ class Connection(asyncio.Protocol):
             stream.write_eof()
 
     def _not_opened(self, error: Exception) -> None:
-        code, layer = describe(error)
+        refusal = explained(error)
+        code = refusal.code
         log.info(
             "stream.refused",
             code=code,
-            layer=layer,
+            layer=refusal.layer,
             reason=str(error),
             seconds=self._seconds(),
             target=self._shown_target(),
@@ -247,7 +213,7 @@ class Connection(asyncio.Protocol):
         if self._server.options.early_success:
             self._finish(code, reset=True)
         else:
-            self._linger(self._handshake.failed(reply_code(error)), code)
+            self._linger(self._handshake.failed(refusal), code)
 
     def _handshake_expired(self) -> None:
         self._finish("E_HANDSHAKE_TIMEOUT", reset=False)
@@ -271,11 +237,12 @@ class Connection(asyncio.Protocol):
 
     def stream_failed(self, error: Exception) -> None:
         self._stream = None
-        code, layer = describe(error)
+        refusal = explained(error)
+        code = refusal.code
         log.info(
             "stream.broken",
             code=code,
-            layer=layer,
+            layer=refusal.layer,
             reason=str(error),
             seconds=self._seconds(),
             up=self.up,
@@ -370,29 +337,3 @@ class Connection(asyncio.Protocol):
 
     def _shown_target(self) -> object:
         return destination(self._target.reveal()) if self._target is not None else None
-
-
-def reply_code(error: Exception) -> Reply:
-    """The SOCKS reply that an error of the upstream asks for."""
-    try:
-        return Reply(getattr(error, "socks_reply", Reply.GENERAL_FAILURE))
-    except ValueError:
-        return Reply.GENERAL_FAILURE
-
-
-def describe(error: Exception) -> tuple[str, str]:
-    """Code and layer of an error of the upstream. One that has neither is a bug, and logged as such."""
-    code, layer = getattr(error, "code", None), getattr(error, "layer", None)
-    if isinstance(code, str) and isinstance(layer, str):
-        return code, layer
-    log.error("stream.crashed", exc_info=error)
-    return "E_INTERNAL", "proxy"
-
-
-def reset_connection(transport: asyncio.Transport) -> None:
-    """Close with RST: the application sees an error, not the end of its data."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-    transport.abort()

@@ -5,7 +5,8 @@ order:
 
 * :class:`Answer`: write these bytes;
 * :class:`Connect`: open a stream to this target; the outcome comes back by ``succeeded()`` or
-  ``failed(reply)``;
+  ``failed(refusal)``;
+* :class:`Forward`: these are plain HTTP requests, ``http_forward``'s business from here on;
 * :class:`Refuse`: write these bytes (may be none) and hang up; the code says why, for the log.
 
 After :class:`Connect` the machine takes no more bytes: whatever else arrived is the application's, see
@@ -15,7 +16,7 @@ After :class:`Connect` the machine takes no more bytes: whatever else arrived is
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from nymgate.errors import Reply
+from nymgate.errors import Refusal
 
 MAX_HOST_CHARACTERS: Final = 255
 
@@ -58,7 +59,14 @@ class Refuse:
     reason: str
 
 
-Action = Answer | Connect | Refuse
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """The application sends HTTP requests to be forwarded; all bytes so far are their beginning."""
+
+    data: bytes = field(repr=False)
+
+
+Action = Answer | Connect | Refuse | Forward
 
 
 class Handshake(Protocol):
@@ -68,12 +76,12 @@ class Handshake(Protocol):
     """Bytes that came after the request: the first of the stream."""
 
     def feed(self, data: bytes) -> list[Action]:
-        """Take bytes, in pieces of any size. After Connect or Refuse nothing more is fed."""
+        """Take bytes, in pieces of any size. After Connect, Forward or Refuse nothing more is fed."""
 
     def succeeded(self) -> bytes:
         """What tells the application that its stream is up."""
 
-    def failed(self, reply: Reply) -> bytes:
+    def failed(self, refusal: Refusal) -> bytes:
         """What tells the application that there will be no stream, and why."""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from nymgate.config_docs import reference_page
-from nymgate.errors import ExitCode
+from nymgate.errors import ExitCode, refusals_page
 
 CLI_HEAD: Final = """\
 # Commands
@@ -53,7 +53,7 @@ EXIT_CODES: Final = {
 
 def pages() -> dict[str, str]:
     """File name to text, of all generated pages."""
-    return {"configuration.md": reference_page(), "cli.md": cli_page()}
+    return {"configuration.md": reference_page(), "cli.md": cli_page(), "refusals.md": refusals_page()}
 
 
 def cli_page() -> str:

@@ -16,9 +16,11 @@ from typing import Final, Self
 import structlog
 
 from nym_mixnet.tasks_io import TaskSet
-from nymgate.connection_io import Connection, Phase, ServerOptions, ServerStats
+from nymgate.connection_io import Connection
+from nymgate.detect import Speaks
 from nymgate.errors import ListenError
 from nymgate.handshake import Target
+from nymgate.listener_io import Guest, ServerOptions, ServerStats
 from nymgate.upstream import Upstream
 
 __all__ = ["ServerOptions", "ServerStats", "SocksServer"]
@@ -43,7 +45,7 @@ class SocksServer:
         self.options = options or ServerOptions()
         self.stats = ServerStats()
         self.loop = asyncio.get_running_loop()
-        self._connections: set[Connection] = set()
+        self._connections: set[Guest] = set()
         self._servers: list[asyncio.Server] = []
         self._tasks = TaskSet("listener")
         self._warned: dict[str, float] = {}
@@ -65,7 +67,9 @@ class SocksServer:
         await self._empty.wait()  # transports call connection_lost on a later turn of the loop
         await self._tasks.close()
 
-    async def listen(self, addresses: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+    async def listen(
+        self, addresses: Sequence[tuple[str, int]], speaks: Speaks = Speaks.MIXED
+    ) -> list[tuple[str, int]]:
         """Take connections on these addresses; returns them with the ports the system chose for port 0."""
         bound: list[tuple[str, int]] = []
         for host, port in addresses:
@@ -73,7 +77,7 @@ class SocksServer:
                 sock = socket.create_server((host, port), family=_family(host), backlog=BACKLOG)
                 sock.setblocking(False)
                 server = await self.loop.create_server(
-                    lambda: Connection(self), sock=sock, backlog=ACCEPTED_AT_ONCE
+                    lambda: Connection(self, speaks), sock=sock, backlog=ACCEPTED_AT_ONCE
                 )
                 sock.listen(BACKLOG)  # create_server made the kernel's queue as short as its own turns
             except OSError as error:
@@ -93,7 +97,7 @@ class SocksServer:
         """Stop listening, let streams end by themselves within the limit. True if all did."""
         self.stop_listening()
         for connection in list(self._connections):
-            if connection.phase is Phase.HANDSHAKE:
+            if connection.idle:
                 connection.end("E_SHUTDOWN")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_seconds):
@@ -107,7 +111,12 @@ class SocksServer:
 
     # For Connection.
 
-    def admit(self, connection: Connection) -> bool:
+    @property
+    def draining(self) -> bool:
+        """Whether connections are to end when they can."""
+        return self._draining
+
+    def admit(self, connection: Guest) -> bool:
         """Register a new connection; False when even the room for refusals is full, or at shutdown."""
         self.stats.accepted += 1
         self._connections.add(connection)
@@ -118,13 +127,18 @@ class SocksServer:
         """Whether another stream fits."""
         return self.stats.streams < self.options.limit and not self._draining
 
-    def forget(self, connection: Connection) -> None:
+    def replace(self, connection: Guest, heir: Guest) -> None:
+        """The connection's socket is the heir's."""
+        self._connections.discard(connection)
+        self._connections.add(heir)
+
+    def forget(self, connection: Guest) -> None:
         """The connection's socket is closed."""
         self._connections.discard(connection)
         if not self._connections:
             self._empty.set()
 
-    def spawn(self, connection: Connection, target: Target) -> asyncio.Task[None]:
+    def spawn(self, connection: Guest, target: Target) -> asyncio.Task[None]:
         """Wait for the upstream in a task of its own."""
         return self._tasks.spawn(connection.open_stream(target), name="open stream")
 

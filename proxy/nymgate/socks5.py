@@ -1,24 +1,25 @@
-"""SOCKS5 (RFC 1928) as an application speaks it to us: a sans-IO machine, its state table, and friendly
-diagnosis.
+"""SOCKS5 (RFC 1928) as an application speaks it to us: a sans-IO machine and its state table.
 
 Only CONNECT without authentication; user name and password (RFC 1929) are accepted as an offer beside
-"none", never asked for. Names are not resolved: they travel to the exit as they are.
+"none", never asked for. Names are not resolved: they travel to the exit as they are. Tor's RESOLVE and
+RESOLVE_PTR (socks-extensions §2) are understood and refused: the exit protocol cannot ask for addresses.
 
 The table :data:`TRANSITIONS` is all there is to the order of things; ``_scan_*`` turn bytes into its events.
 """
 
 import ipaddress
 from collections.abc import Callable, Mapping
-from enum import Enum, IntEnum, auto
+from enum import Enum, auto
 from typing import Final
 
-from nymgate.errors import Reply
+from nymgate.errors import REFUSALS, Refusal, Reply
 from nymgate.handshake import Action, Answer, Connect, Refuse, Target, bad_host
 
 VERSION: Final = 5
 NO_AUTHENTICATION: Final = 0x00
 NO_ACCEPTABLE_METHOD: Final = 0xFF
 COMMAND_CONNECT: Final = 1
+COMMANDS_RESOLVE: Final = (0xF0, 0xF1)  # RESOLVE and RESOLVE_PTR, Tor's
 ADDRESS_IPV4, ADDRESS_DOMAIN, ADDRESS_IPV6 = 1, 3, 4
 _ADDRESS_BYTES: Final = {ADDRESS_IPV4: 4, ADDRESS_IPV6: 16}
 _BOUND_ADDRESS: Final = bytes((0, ADDRESS_IPV4)) + bytes(
@@ -60,44 +61,14 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
 }
 
 
-class Foreign(IntEnum):
-    """First bytes that mean another protocol."""
-
-    TLS_HANDSHAKE = 0x16
-    SOCKS4 = 0x04
-
-
-_HTTP_METHOD_LETTERS: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
-_HTTP_ADVICE: Final = (
-    b"This port speaks SOCKS5 only. Set it as SOCKS host (version 5) of the application, "
-    b"with names resolved by the proxy: curl --socks5-hostname, ALL_PROXY=socks5h://...\n"
-)
-_HTTP_HEAD: Final = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
-)
-_HTTP_ANSWER: Final = _HTTP_HEAD % len(_HTTP_ADVICE) + _HTTP_ADVICE
-_SOCKS4_REJECTED: Final = bytes((0x00, 0x5B)) + bytes(6)
-# A fatal alert, protocol_version, as a TLS client expects it from a server that cannot serve it
-# (RFC 8446 §6).
-_TLS_ALERT: Final = bytes((0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x46))
-
-
-def diagnose(first: int) -> Refuse:
-    """What to say to bytes that do not start with 5."""
-    if first == Foreign.SOCKS4:
-        return Refuse(_SOCKS4_REJECTED, "E_SOCKS4", "this is SOCKS4; only SOCKS5 is spoken here")
-    if first == Foreign.TLS_HANDSHAKE:
-        return Refuse(
-            _TLS_ALERT, "E_TLS", "this is TLS; the port is for a SOCKS5 proxy setting, not for https://"
-        )
-    if first in _HTTP_METHOD_LETTERS:
-        return Refuse(_HTTP_ANSWER, "E_HTTP", "this is HTTP; the port is for a SOCKS5 proxy setting")
-    return Refuse(b"", "E_NOT_SOCKS", "this is not SOCKS5")
-
-
 def reply(code: int) -> bytes:
     """A full reply, ten bytes (docs/protocol/05 §7.1: the reference's two-byte one is not conforming)."""
     return bytes((VERSION, code)) + _BOUND_ADDRESS
+
+
+def refuse(code: str, reason: str) -> Refuse:
+    """A refusal of the table as a full reply."""
+    return Refuse(reply(REFUSALS[code].reply), code, reason)
 
 
 class Socks5Handshake:
@@ -133,10 +104,10 @@ class Socks5Handshake:
         self._move(Event.SUCCEEDED)
         return _SUCCESS
 
-    def failed(self, reply_code: Reply) -> bytes:
+    def failed(self, refusal: Refusal) -> bytes:
         """The reply that says why there is no stream."""
         self._move(Event.FAILED)
-        return reply(reply_code)
+        return reply(refusal.reply)
 
     def _move(self, event: Event) -> None:
         self.state = TRANSITIONS[self.state, event]
@@ -151,7 +122,7 @@ def _scan_greeting(data: bytes) -> _Found | None:
     if not data:
         return None
     if data[0] != VERSION:
-        return Event.FOREIGN, len(data), diagnose(data[0])
+        return Event.FOREIGN, len(data), refuse("E_SOCKS_SYNTAX", "this is not SOCKS5")
     if len(data) < 2 or len(data) < 2 + data[1]:
         return None
     end = 2 + data[1]
@@ -170,7 +141,7 @@ def _scan_request(data: bytes) -> _Found | None:
     if not data:
         return None
     if data[0] != VERSION:
-        return _bad(Reply.GENERAL_FAILURE, "E_NOT_SOCKS", "the request does not start with version 5")
+        return _bad("E_SOCKS_SYNTAX", "the request does not start with version 5")
     if len(data) < 4:
         return None
     kind = data[3]
@@ -181,15 +152,17 @@ def _scan_request(data: bytes) -> _Found | None:
     elif kind in _ADDRESS_BYTES:
         start, length = 4, _ADDRESS_BYTES[kind]
     else:
-        return _bad(Reply.ADDRESS_TYPE_NOT_SUPPORTED, "E_SOCKS_ADDRESS", "unknown address type")
+        return _bad("E_SOCKS_ADDRESS", "unknown address type")
     end = start + length + 2
     if len(data) < end:
         return None
     if data[1] != COMMAND_CONNECT:
-        return _bad(Reply.COMMAND_NOT_SUPPORTED, "E_SOCKS_COMMAND", _COMMANDS.get(data[1], "unknown command"))
+        if data[1] in COMMANDS_RESOLVE:
+            return _bad("E_SOCKS_RESOLVE", "names cannot be resolved through the exit protocol")
+        return _bad("E_SOCKS_COMMAND", _COMMANDS.get(data[1], "unknown command"))
     host, port = _host(kind, data[start : end - 2]), int.from_bytes(data[end - 2 : end], "big")
     if host is None or port == 0:
-        return _bad(Reply.GENERAL_FAILURE, "E_BAD_TARGET", "not a host and port that can be connected to")
+        return _bad("E_BAD_TARGET", "not a host and port that can be connected to")
     return Event.CONNECT, end, Connect(Target(host, port))
 
 
@@ -207,8 +180,8 @@ def _host(kind: int, raw: bytes) -> str | None:
     return None if bad_host(host) else host
 
 
-def _bad(code: Reply, name: str, reason: str) -> _Found:
-    return Event.BAD_REQUEST, 0, Refuse(reply(code), name, reason)
+def _bad(code: str, reason: str) -> _Found:
+    return Event.BAD_REQUEST, 0, refuse(code, reason)
 
 
 _NO_AUTHENTICATION_CHOSEN: Final = Answer(bytes((VERSION, NO_AUTHENTICATION)))

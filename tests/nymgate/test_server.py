@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nym_exit.errors import ConnectFailed, ExitRefused, ExitSilent
-from nymgate.connection_io import Phase
 from nymgate.errors import ListenError, Reply, StreamRefused
+from nymgate.listener_io import Phase
 from nymgate.server import ServerOptions, SocksServer
 from tests.nymgate.listener_upstreams import (
     EchoUpstream,
@@ -329,10 +329,10 @@ async def test_one_byte_at_a_time_does_not_buy_time():
 @pytest.mark.parametrize(
     "said, answer, code",
     [
-        (b"GET http://example.com/ HTTP/1.1\r\n\r\n", b"HTTP/1.1 400 ", "E_HTTP"),
-        (b"\x04\x01\x00\x50\x01\x02\x03\x04\x00", b"\x00\x5b", "E_SOCKS4"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"HTTP/1.1 400 ", "E_HTTP_NOT_PROXIED"),
+        (b"\x04\x02\x00\x50\x01\x02\x03\x04\x00", b"\x00\x5b", "E_SOCKS_COMMAND"),
         (b"\x16\x03\x01" + bytes(500), b"\x15\x03\x01", "E_TLS"),
-        (b"\xde\xad\xbe\xef" * 10_000, b"", "E_NOT_SOCKS"),
+        (b"\xde\xad\xbe\xef" * 10_000, b"", "E_UNKNOWN_PROTOCOL"),
         (b"\x05\x01\x02", b"\x05\xff", "E_SOCKS_METHOD"),
     ],
 )

@@ -9,8 +9,7 @@ from nym_exit.client_io import ExitClient
 from nym_exit.errors import ConnectFailed, ExitRefused, ExitSilent
 from nym_exit.options import ExitOptions
 from nym_mixnet.link_state import LinkState
-from nymgate.connection_io import describe, reply_code
-from nymgate.errors import Reply, StreamRefused
+from nymgate.errors import Reply, StreamRefused, refusal_of
 from nymgate.handshake import Target
 from nymgate.sleep import Rest
 from nymgate.sleep_io import Sleeper
@@ -132,8 +131,9 @@ def test_refusals_of_the_exit_have_their_code_and_are_bounded(target, error, cod
         started = now()
         with pytest.raises(error) as caught:
             await world.upstream.open(TARGET)
-        assert reply_code(caught.value) is code
-        assert describe(caught.value)[1] in ("exit", "target")
+        refusal = refusal_of(caught.value)
+        assert refusal.reply is code
+        assert refusal.layer in ("exit", "target")
         assert now() - started < 21
         assert world.sleeper.state is Rest.AWAKE, "a stream that never came up does not keep the client awake"
 
