@@ -223,7 +223,7 @@ class HttpForward:
                 self._to_target(h11.Data(data=event.data))
             elif isinstance(event, h11.EndOfMessage):
                 self._request_over = True
-                self._to_target(h11.EndOfMessage(headers=trailers(event.headers)))
+                self._to_target(h11.EndOfMessage(headers=trailers(event)))
             elif isinstance(event, h11.ConnectionClosed):
                 if self.phase is Phase.IDLE:
                     self._over(End("ok"))
@@ -291,7 +291,7 @@ class HttpForward:
         version = self._near.their_http_version
         if not event.headers or self._method == b"HEAD" or version is None or version < b"1.1":
             return []
-        return trailers(event.headers)
+        return trailers(event)
 
     def _informed(self, event: h11.InformationalResponse, far: h11.Connection) -> None:
         if event.status_code == _SWITCHING:

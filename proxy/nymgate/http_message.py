@@ -7,10 +7,10 @@ added (RFC 9110 §7.6.3 asks for one): it would tell every destination what soft
 
 import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final, cast
 
 import h11
 
@@ -193,10 +193,11 @@ def upgrade_headers(response: h11.InformationalResponse) -> Headers:
     ]
 
 
-def trailers(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
+def trailers(end: h11.EndOfMessage) -> Headers:
     """Fields after a chunked body that may travel on."""
     kept = HOP_BY_HOP | _END_TO_END | {b"trailer", b"expect"}
-    return [(name, value) for name, value in headers if name.lower() not in kept]
+    fields: Headers = cast("Any", end.headers).raw_items()  # h11 does not publish the type that has it
+    return [(raw, value) for raw, value in fields if raw.lower() not in kept]
 
 
 def answer(refusal: Refusal, *, with_body: bool = True) -> bytes:
