@@ -143,8 +143,8 @@ class ForwardConnection(asyncio.Protocol):
         self._cancel_timer()
         if self.phase not in (Phase.LINGERING, Phase.GONE):
             self._ended("ok" if self.idle else "E_APPLICATION_GONE")
-        self.phase = Phase.GONE
         self._drop_stream()
+        self.phase = Phase.GONE
         self._server.forget(self)
 
     # What the machine wants.
@@ -210,8 +210,8 @@ class ForwardConnection(asyncio.Protocol):
     def _end_with(self, code: str, data: bytes, *, reset: bool) -> None:
         if data:
             refusal = REFUSALS.get(code)
-            if refusal is not None and refusal.layer == "proxy" and code != "E_ADMISSION":
-                self._server.warn_once(code, refusal.text)
+            if refusal is not None and refusal.layer == "proxy" and refusal.status < 500:
+                self._server.warn_once(code, refusal.text)  # the application's fault
             self._linger(data, code)
         elif reset:
             self._finish(code, reset=True)
