@@ -9,13 +9,14 @@ what an ack takes beyond it is queueing and network; the window aims at a fixed 
 from __future__ import annotations
 
 # Every stream waits in this queue, a login beside a download four times: it must stay well below a round trip.
-TARGET_QUEUEING_SECONDS = 0.07
+TARGET_QUEUEING_SECONDS = 0.08
 DROWNED_SECONDS = 0.2  # a time-out that comes with so much queueing is congestion, not a lost packet
 MIN_WINDOW_PACKETS = 48.0
 MAX_WINDOW_PACKETS = 2048.0
 BASE_WINDOW_SECONDS = 20.0
 SILENCE_SECONDS = 3.0  # no ack at all for so long: the path is dead or drowned
 _SMOOTHING = 1 / 8
+_SLOW_SMOOTHING = 1 / 64
 
 
 class CongestionWindow:
@@ -28,6 +29,7 @@ class CongestionWindow:
         self._previous_base = float("inf")
         self._base_since = now
         self._smoothed: float | None = None
+        self._deviation = 0.0
         self._last_ack = now
         self._last_cut = now
 
@@ -50,8 +52,12 @@ class CongestionWindow:
         if self._smoothed is None:
             self._smoothed = beyond_seconds
         else:
-            self._smoothed += (beyond_seconds - self._smoothed) * _SMOOTHING
-        off_target = (TARGET_QUEUEING_SECONDS - self.queueing_seconds) / TARGET_QUEUEING_SECONDS
+            off = beyond_seconds - self._smoothed
+            self._smoothed += off * _SMOOTHING
+            self._deviation += (abs(off) - self._deviation) * _SLOW_SMOOTHING
+        # The base is the quickest ack of all; what ordinary ones take beyond it is jitter, not a queue.
+        target = TARGET_QUEUEING_SECONDS + self._deviation
+        off_target = (target - self.queueing_seconds) / target
         if off_target < 0:
             self._slow_start = False
         if self._slow_start:

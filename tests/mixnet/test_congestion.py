@@ -12,7 +12,9 @@ from nym_mixnet.congestion import (
 )
 
 
-def run_path(*, rate: float, loss: float, seconds: float, seed: int = 1) -> tuple[CongestionWindow, float]:
+def run_path(
+    *, rate: float, loss: float, seconds: float, seed: int = 1, jitter: float = 0.0
+) -> tuple[CongestionWindow, float]:
     """A bottleneck of `rate` packets/s with a base latency of 0.1 s; returns the window and packets delivered/s."""
     rng = random.Random(seed)
     window = CongestionWindow(0.0)
@@ -22,7 +24,8 @@ def run_path(*, rate: float, loss: float, seconds: float, seed: int = 1) -> tupl
         while window.allows(len(in_flight)):
             free_at = max(free_at, now) + 1 / rate
             lost = rng.random() < loss
-            in_flight.append((now + 1.7 if lost else free_at + 0.1, now, not lost))
+            late = rng.uniform(0, jitter)
+            in_flight.append((now + 1.7 if lost else free_at + 0.1 + late, now, not lost))
         in_flight.sort()
         now, sent_at, acked = in_flight.pop(0)
         if acked:
@@ -48,6 +51,12 @@ def test_a_slow_path_is_not_drowned():
 def test_random_loss_does_not_starve_the_sender():
     _, rate = run_path(rate=1000, loss=0.36, seconds=40)
     assert rate > 400
+
+
+def test_jitter_is_not_taken_for_a_queue():
+    window, rate = run_path(rate=1000, loss=0.0, seconds=60, jitter=0.12)
+    assert rate > 900
+    assert window.queueing_seconds < 0.25
 
 
 def test_silence_shrinks_the_window_to_its_minimum():
