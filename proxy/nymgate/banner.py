@@ -19,9 +19,12 @@ class Banner:
     profile: TrafficProfile
     sleep_after_seconds: float
     addresses: tuple[str, ...]
+    """Where both SOCKS and HTTP are spoken."""
     anonymous: bool
     stock: Stock | None = None
     """What there is to pay with; None where the free allowance is used."""
+    socks: tuple[str, ...] = ()
+    http: tuple[str, ...] = ()
 
     def fields(self) -> dict[str, Any]:
         """For a log line."""
@@ -37,6 +40,8 @@ class Banner:
             "bytes_per_day": round(costs.bytes_per_day),
             "sleep_after": format_duration(self.sleep_after_seconds),
             "listening": list(self.addresses),
+            "listening_socks": list(self.socks),
+            "listening_http": list(self.http),
             "anonymous_replies": self.anonymous,
             **self._stock_fields(),
         }
@@ -55,9 +60,12 @@ class Banner:
     def lines(self) -> list[str]:
         """For people."""
         first = f"nymgate {self.version} on {self.network}"
-        proxies = ", ".join(f"socks5h://{address}" for address in self.addresses)
+        proxies = ", ".join(
+            [f"socks5h://{address}" for address in self.addresses + self.socks]
+            + [f"http://{address}" for address in self.addresses + self.http]
+        )
         lines = [
-            f"{first}: ready. SOCKS5 at {proxies}",
+            f"{first}: ready. Proxy at {proxies}",
             f"  entry    {self.entry}",
             f"  exit     {self.exit}",
             f"  profile  {self.cost()}",

@@ -142,11 +142,20 @@ class Listen(Section):
 
     mixed: list[ListenAddress] = setting(
         [f"127.0.0.1:{DEFAULT_SOCKS_PORT}"],
-        "Addresses that take connections of applications. SOCKS5 (CONNECT) is spoken on them; other "
-        "protocols get an answer that says so. Port 0 takes any free port and the first lines of `nymgate "
-        "run` name it.",
+        "Addresses that take connections of applications. SOCKS4, 4a, 5 and HTTP (CONNECT and plain requests) are "
+        "told apart by their first bytes. Port 0 takes any free port and the first lines of `nymgate run` name it.",
         'a list of loopback addresses such as ["127.0.0.1:1080", "[::1]:1080"]',
         flag="--listen",
+    )
+    socks: list[ListenAddress] = setting(
+        [],
+        "Addresses that take SOCKS4, 4a and 5 only. HTTP gets an answer that says so.",
+        'a list of loopback addresses such as ["127.0.0.1:1081"]',
+    )
+    http: list[ListenAddress] = setting(
+        [],
+        "Addresses that take HTTP only, as a proxy: CONNECT and plain requests. SOCKS gets a refusal.",
+        'a list of loopback addresses such as ["127.0.0.1:8118"]',
     )
 
 

@@ -26,6 +26,7 @@ from nym_mixnet.tasks_io import TaskSet
 from nym_mixnet.topology import RoutingNode, Topology
 from nym_sphinx import SYSTEM_RNG, b58encode
 from nymgate import wiring
+from nymgate.detect import Speaks
 from nymgate.directory_io import RunningDirectory
 from nymgate.errors import (
     DataFolderError,
@@ -81,7 +82,9 @@ class Proxy:
     def __init__(self, plan: wiring.Plan, *, rng: random.Random = SYSTEM_RNG) -> None:
         self.plan = plan
         self.addresses: list[tuple[str, int]] = []
-        """Where applications connect to, with the ports that the system chose."""
+        """Where applications connect to with any protocol, with the ports that the system chose."""
+        self.addresses_apart: dict[Speaks, list[tuple[str, int]]] = {}
+        """Where they connect to with some of them."""
         self._rng = rng
         self._avoid: set[bytes] = set()
         self._connected: Connected | None = None
@@ -101,6 +104,8 @@ class Proxy:
                 self.purse = await purse_stack.enter_async_context(Purse(self.plan.money, rng=self._rng))
             await stack.enter_async_context(self.server)
             self.addresses = await self.server.listen(self.plan.listen)
+            for speaks, addresses in self.plan.listen_apart:
+                self.addresses_apart[speaks] = await self.server.listen(addresses, speaks)
             if self.purse is not None:
                 if self.purse.money.proxy is not None:
                     self.purse.money.proxy = self.addresses[0]

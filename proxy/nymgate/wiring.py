@@ -5,7 +5,7 @@ exit pool.
 """
 
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
@@ -26,6 +26,7 @@ from nym_mixnet.topology import RoutingNode, Topology
 from nym_mixnet.topology_io import FileSource, NymApiSource
 from nym_sphinx import Recipient, b58decode
 from nymgate.config import Config, split_address
+from nymgate.detect import Speaks
 from nymgate.directory_io import ApiDirectory, FileDirectory
 from nymgate.errors import ConfigError, DependencyFailed, ExitCode, NymgateError, StoreBusy
 from nymgate.exits import choose_entry
@@ -50,6 +51,9 @@ class Plan:
     entry: bytes | None
     exit: Recipient | None
     listen: tuple[tuple[str, int], ...]
+    """Where everything is spoken that is spoken at all."""
+    listen_apart: tuple[tuple[Speaks, tuple[tuple[str, int], ...]], ...]
+    """Where only some of it is."""
     config: Config
     money: MoneyPlan
 
@@ -76,10 +80,18 @@ def make_plan(config: Config, data_dir: Path) -> Plan:
         profile=PROFILES[config.mixnet.profile],
         entry=entry,
         exit=exit_,
-        listen=tuple(split_address(address) for address in config.listen.mixed),
+        listen=_addresses(config.listen.mixed),
+        listen_apart=(
+            (Speaks.SOCKS, _addresses(config.listen.socks)),
+            (Speaks.HTTP, _addresses(config.listen.http)),
+        ),
         config=config,
         money=money_plan(config, resolve_network(config.network, data_dir), data_dir / network.name),
     )
+
+
+def _addresses(written: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    return tuple(split_address(address) for address in written)
 
 
 def topology_source(plan: Plan, watch: ClockWatch | None = None) -> NymApiSource | FileSource:

@@ -23,6 +23,7 @@ from nym_sphinx import b58encode
 from nymgate import wiring
 from nymgate.banner import Banner
 from nymgate.config_layers import load
+from nymgate.detect import Speaks
 from nymgate.errors import ConfigError, ExitCode, NetworkUnreachable
 from nymgate.money_io import Stock
 from tests.nymgate.mixnet_world import identity, recipient
@@ -39,6 +40,7 @@ def test_defaults(tmp_path):
     assert (made.entry, made.exit, made.profile.name) == (None, None, "standard")
     assert made.folder == tmp_path / "mainnet"
     assert made.listen == (("127.0.0.1", 1080),)
+    assert made.listen_apart == ((Speaks.SOCKS, ()), (Speaks.HTTP, ()))
     assert isinstance(wiring.topology_source(made), NymApiSource)
     options = wiring.exit_options(made)
     assert options.anonymous
@@ -70,6 +72,8 @@ def test_every_setting_arrives(tmp_path):
             "streams.limit": 9,
             "streams.buffer": "8KiB",
             "listen.mixed": ["[::1]:0", "localhost:5"],
+            "listen.socks": ["127.0.0.1:6"],
+            "listen.http": ["127.0.0.1:7", "[::1]:8"],
         },
     )
     assert made.entry == identity(1)
@@ -77,6 +81,10 @@ def test_every_setting_arrives(tmp_path):
     assert made.network.nym_api == ("http://127.0.0.1:1/",)
     assert made.folder == tmp_path / "sandbox"
     assert made.listen == (("::1", 0), ("127.0.0.1", 5))
+    assert dict(made.listen_apart) == {
+        Speaks.SOCKS: (("127.0.0.1", 6),),
+        Speaks.HTTP: (("127.0.0.1", 7), ("::1", 8)),
+    }
     exits = wiring.exit_options(made)
     assert (exits.anonymous, exits.surbs.bank_target, exits.max_streams) == (False, 7, 9)
     assert (exits.open_timeout_seconds, exits.stream.gap_limit_seconds) == (5, 3)
@@ -170,7 +178,10 @@ def banner(tmp_path, **flags):
 
 def test_the_first_lines_say_what_it_costs(tmp_path):
     lines = banner(tmp_path).lines()
-    assert lines[0] == "nymgate 1.2.3 on mainnet: ready. SOCKS5 at socks5h://127.0.0.1:1080"
+    assert (
+        lines[0]
+        == "nymgate 1.2.3 on mainnet: ready. Proxy at socks5h://127.0.0.1:1080, http://127.0.0.1:1080"
+    )
     assert lines[1:3] == ["  entry    ENTRY", "  exit     EXIT"]
     assert "478 MB = 2.4 tickets an hour awake, 11.5 GB = 57 tickets a day; sleeps after 10m" in lines[3]
     assert lines[4] == "  tickets  none are used: the gateway's free allowance"

@@ -1,7 +1,7 @@
 """`nymgate run`: the proxy, in the foreground."""
 
 import os
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -47,8 +47,8 @@ def run(
 ) -> None:
     """Run the proxy until Ctrl-C or SIGTERM; a second one ends it at once.
 
-    Needs no set-up: keys are made at the first start. Applications use it as SOCKS5 proxy that resolves names
-    (curl --socks5-hostname, ALL_PROXY=socks5h://127.0.0.1:1080).
+    Needs no set-up: keys are made at the first start. Applications use it as SOCKS4a, SOCKS5 or HTTP proxy, all at
+    one address (curl --socks5-hostname, ALL_PROXY=socks5h://127.0.0.1:1080, HTTPS_PROXY=http://127.0.0.1:1080).
     """
     state = begin(ctx, as_json=as_json, verbose=verbose, quiet=quiet)
     flags = {
@@ -89,6 +89,7 @@ def banner_of(proxy: "Proxy", connected: "Connected", stock: "Stock | None" = No
     from nym_sphinx import b58encode
     from nymgate import __version__
     from nymgate.banner import Banner
+    from nymgate.detect import Speaks
 
     plan = proxy.plan
     return Banner(
@@ -98,10 +99,16 @@ def banner_of(proxy: "Proxy", connected: "Connected", stock: "Stock | None" = No
         exit=str(connected.exit.recipient),
         profile=plan.profile,
         sleep_after_seconds=plan.config.mixnet.sleep_after,
-        addresses=tuple(f"[{h}]:{p}" if ":" in h else f"{h}:{p}" for h, p in proxy.addresses),
+        addresses=_written(proxy.addresses),
+        socks=_written(proxy.addresses_apart[Speaks.SOCKS]),
+        http=_written(proxy.addresses_apart[Speaks.HTTP]),
         anonymous=plan.config.mixnet.replies == "anonymous",
         stock=stock,
     )
+
+
+def _written(addresses: Iterable[tuple[str, int]]) -> tuple[str, ...]:
+    return tuple(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses)
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
