@@ -14,11 +14,12 @@ file for a whole one.
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from typing import cast
 
 import structlog
 
-from nymgate.detect import Speaks, machine_for
+from nymgate.detect import MACHINES, Machine, Speaks, machine_for
 from nymgate.errors import REFUSALS
 from nymgate.handshake import Answer, Connect, Forward, Handshake, Refuse, Target
 from nymgate.http_forward_io import ForwardConnection
@@ -37,10 +38,10 @@ class Connection(asyncio.Protocol):
         "_early",
         "_far_ended",
         "_handshake",
+        "_machines",
         "_opening",
         "_server",
         "_shaken",
-        "_speaks",
         "_started",
         "_stream",
         "_target",
@@ -51,12 +52,12 @@ class Connection(asyncio.Protocol):
         "up",
     )
 
-    def __init__(self, server: Owner, speaks: Speaks = Speaks.MIXED) -> None:
+    def __init__(self, server: Owner, machines: Mapping[int, Machine] = MACHINES[Speaks.MIXED]) -> None:
         self.phase = Phase.HANDSHAKE
         self.up = 0
         self.down = 0
         self._server = server
-        self._speaks = speaks
+        self._machines = machines
         self._handshake: Handshake  # from the first byte on
         self._shaken = False
         self._early = b""  # what the application sent before its stream was up
@@ -128,7 +129,7 @@ class Connection(asyncio.Protocol):
             handshake = self._handshake
         else:
             self._shaken = True
-            handshake = self._handshake = machine_for(data[0], self._speaks)
+            handshake = self._handshake = machine_for(data[0], self._machines)
         for action in handshake.feed(data):
             match action:
                 case Answer(answer):

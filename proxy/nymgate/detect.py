@@ -64,7 +64,7 @@ _SOCKS: Final[dict[int, Machine]] = {
 _HTTP: Final[dict[int, Machine]] = dict.fromkeys(_LETTERS, http_connect.HttpHandshake)
 _TLS: Final[dict[int, Machine]] = {TLS_HANDSHAKE: _unserved("E_TLS", _TLS_ALERT)}
 
-_MACHINES: Final[Mapping[Speaks, Mapping[int, Machine]]] = {
+MACHINES: Final[Mapping[Speaks, Mapping[int, Machine]]] = {
     Speaks.MIXED: _SOCKS | _HTTP | _TLS,
     Speaks.SOCKS: dict.fromkeys(_LETTERS, _unserved("E_NOT_SOCKS", http_connect.refuse("E_NOT_SOCKS").data))
     | _SOCKS
@@ -78,6 +78,6 @@ _MACHINES: Final[Mapping[Speaks, Mapping[int, Machine]]] = {
 }
 
 
-def machine_for(first: int, speaks: Speaks) -> Handshake:
-    """The machine for a connection that begins with this byte."""
-    return _MACHINES[speaks].get(first, _UNKNOWN)()
+def machine_for(first: int, machines: Mapping[int, Machine]) -> Handshake:
+    """The machine for a connection that begins with this byte, of a listener's row of the table."""
+    return machines.get(first, _UNKNOWN)()

@@ -17,7 +17,7 @@ import structlog
 
 from nym_mixnet.tasks_io import TaskSet
 from nymgate.connection_io import Connection
-from nymgate.detect import Speaks
+from nymgate.detect import MACHINES, Speaks
 from nymgate.errors import ListenError
 from nymgate.handshake import Target
 from nymgate.listener_io import Guest, ServerOptions, ServerStats
@@ -72,12 +72,13 @@ class SocksServer:
     ) -> list[tuple[str, int]]:
         """Take connections on these addresses; returns them with the ports the system chose for port 0."""
         bound: list[tuple[str, int]] = []
+        machines = MACHINES[speaks]
         for host, port in addresses:
             try:
                 sock = socket.create_server((host, port), family=_family(host), backlog=BACKLOG)
                 sock.setblocking(False)
                 server = await self.loop.create_server(
-                    lambda: Connection(self, speaks), sock=sock, backlog=ACCEPTED_AT_ONCE
+                    lambda: Connection(self, machines), sock=sock, backlog=ACCEPTED_AT_ONCE
                 )
                 sock.listen(BACKLOG)  # create_server made the kernel's queue as short as its own turns
             except OSError as error:
