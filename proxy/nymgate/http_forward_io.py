@@ -11,6 +11,8 @@ A kept stream without a request counts as RELAYING: it takes its place among the
 
 import asyncio
 import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -35,40 +37,54 @@ log = structlog.get_logger("nymgate.listener")
 
 
 class StreamConsumer:
-    """Listens to one stream on behalf of a connection that may have gone on to another one."""
+    """Listens to one stream on behalf of a connection that may have gone on to another one.
 
-    __slots__ = ("_connection",)
+    What a stream says while it is being started waits until the machine knows that it is open.
+    """
+
+    __slots__ = ("_connection", "_held")
 
     def __init__(self, connection: "ForwardConnection") -> None:
         self._connection: ForwardConnection | None = connection
+        self._held: list[Callable[[ForwardConnection], None]] | None = []
+
+    def flow(self) -> None:
+        """Hand on what was held, and from now on everything."""
+        held, self._held = self._held, None
+        for event in held or ():
+            if self._connection is not None:
+                event(self._connection)
 
     def release(self) -> None:
         """Nothing of this stream concerns the connection any more."""
         self._connection = None
 
     def stream_data(self, data: bytes) -> None:
-        if self._connection is not None:
+        if self._held is not None:
+            self._held.append(lambda connection: connection.stream_data(data))
+        elif self._connection is not None:
             self._connection.stream_data(data)
 
     def stream_eof(self) -> None:
-        if self._connection is not None:
-            self._connection.stream_eof()
+        self._tell(lambda connection: connection.stream_eof())
 
     def stream_ended(self) -> None:
-        if self._connection is not None:
-            self._connection.stream_ended()
+        self._tell(lambda connection: connection.stream_ended())
 
     def stream_failed(self, error: Exception) -> None:
-        if self._connection is not None:
-            self._connection.stream_failed(error)
+        self._tell(lambda connection: connection.stream_failed(error))
 
     def stream_paused(self) -> None:
-        if self._connection is not None:
-            self._connection.stream_paused(paused=True)
+        self._tell(lambda connection: connection.stream_paused(paused=True))
 
     def stream_resumed(self) -> None:
-        if self._connection is not None:
-            self._connection.stream_paused(paused=False)
+        self._tell(lambda connection: connection.stream_paused(paused=False))
+
+    def _tell(self, event: "Callable[[ForwardConnection], None]") -> None:
+        if self._held is not None:
+            self._held.append(event)
+        elif self._connection is not None:
+            event(self._connection)
 
 
 class ForwardConnection(asyncio.Protocol):
@@ -86,6 +102,8 @@ class ForwardConnection(asyncio.Protocol):
         self._surplus = 0  # bytes taken from the socket that wait in the machine
         self._stream_paused = False
         self._write_paused = False
+        self._commands: deque[Command] = deque()
+        self._doing = False
         self._tunnel = False
         self._app_ended = False
         self._far_ended = False
@@ -149,33 +167,39 @@ class ForwardConnection(asyncio.Protocol):
 
     # What the machine wants.
 
-    def _do(self, commands: list[Command]) -> None:
+    def _do(self, commands: Iterable[Command]) -> None:
+        """In the order in which they were given, also where doing one brings others."""
+        self._commands.extend(commands)
+        if self._doing:
+            return
+        self._doing = True
         try:
-            for command in commands:
-                match command:
-                    case ToApplication(data):
-                        self.down += len(data)
-                        self._transport.write(data)
-                    case ToTarget(data):
-                        if self._stream is not None:
-                            self._stream.write(data)
-                    case Open(target):
-                        self._open(target)
-                    case CloseStream():
-                        self._drop_stream()
-                    case Tunnel():
-                        self._tunnel = True
-                    case End(code, data, reset):
-                        self._end_with(code, data, reset=reset)
-                if self.phase in (Phase.LINGERING, Phase.GONE):
-                    return
+            while self._commands and self.phase not in (Phase.LINGERING, Phase.GONE):
+                self._do_one(self._commands.popleft())
         except Exception as error:
             explained(error)
             self._finish("E_INTERNAL", reset=True)
-            return
-        if self._tunnel and self._app_ended and self._stream is not None:
-            self._stream.write_eof()
-        self._after()
+        finally:
+            self._doing = False
+        if self.phase not in (Phase.LINGERING, Phase.GONE):
+            self._after()
+
+    def _do_one(self, command: Command) -> None:
+        match command:
+            case ToApplication(data):
+                self.down += len(data)
+                self._transport.write(data)
+            case ToTarget(data):
+                if self._stream is not None:
+                    self._stream.write(data)
+            case Open(target):
+                self._open(target)
+            case CloseStream():
+                self._drop_stream()
+            case Tunnel():
+                self._tunnel = True
+            case End(code, data, reset):
+                self._end_with(code, data, reset=reset)
 
     def _after(self) -> None:
         """Settle who waits for whom, and for how long."""
@@ -246,18 +270,19 @@ class ForwardConnection(asyncio.Protocol):
             return
         self.phase = Phase.RELAYING
         self._stream = stream
-        self._consumer = StreamConsumer(self)
+        self._consumer = consumer = StreamConsumer(self)
         self._far_ended = False
         try:
             stream.start(self._consumer)
             if self._write_paused:
                 stream.pause()
+            self._do(self._machine.stream_opened())
+            if self._tunnel and self._app_ended and self._stream is stream:
+                stream.write_eof()
+            consumer.flow()
         except Exception as error:
             self._drop_stream()
             self._broken_off(error)
-            return
-        if self._stream is stream:
-            self._do(self._machine.stream_opened())
 
     def _not_opened(self, error: Exception) -> None:
         refusal = explained(error)
@@ -307,6 +332,8 @@ class ForwardConnection(asyncio.Protocol):
             self._log("stream.broken", refusal.code, refusal.layer, str(error))
         if self._tunnel:
             self._finish(refusal.code, reset=True)
+        elif self._machine.phase is HttpPhase.OPENING:
+            self._do(self._machine.stream_refused(refusal))
         else:
             self._do(self._machine.stream_failed(refusal))
 

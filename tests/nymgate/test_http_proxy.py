@@ -142,6 +142,57 @@ async def test_refusals_have_their_status_and_identifier(error, said):
         assert server.stats.streams == 0
 
 
+@pytest.mark.parametrize("first", [b"", GET])
+async def test_a_destination_may_speak_first_in_a_tunnel(first):
+    class Banner(AnswerUpstream):
+        def started(self, stream):
+            if stream.target.port == 443:
+                stream.consumer.stream_data(b"220 ready")
+                stream.consumer.stream_eof()
+
+    async with serving(Banner()) as (server, port):
+        async with dial(port) as (reader, writer):
+            if first:
+                writer.write(first)
+                assert await reader.readexactly(len(HELLO)) == HELLO
+            writer.write(CONNECT)
+            assert (await reader.read(-1)).endswith(b"\r\n\r\n220 ready")
+            assert server.open_connections == 1, "the application has not ended yet"
+        await eventually(lambda: server.stats.ended == {"ok": 1})
+
+
+async def test_an_answer_that_comes_while_the_request_is_still_written():
+    class Hasty(TestUpstream):
+        def wrote(self, stream, data):
+            stream.consumer.stream_data(HELLO)
+
+    post = b"POST http://a/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    async with serving(Hasty()) as (server, port):
+        for _ in range(2):
+            async with dial(port) as (reader, writer):
+                writer.write(post + post)
+                assert (await reader.read(len(HELLO))) == HELLO
+        await eventually(lambda: server.open_connections == 0)
+        assert "E_INTERNAL" not in server.stats.ended
+        assert server.stats.streams == 0
+
+
+async def test_a_crash_while_a_stream_starts_ends_that_connection_only():
+    class Crashes(AnswerUpstream):
+        def started(self, stream):
+            if stream.target.host == "crash.example":
+                raise ZeroDivisionError("a bug")
+
+    async with serving(Crashes()) as (server, port):
+        async with dial(port) as (reader, writer):
+            writer.write(GET.replace(b"site.", b"crash."))
+            assert b"E_INTERNAL" in await reader.read(-1)
+        async with dial(port) as (reader, writer):
+            writer.write(GET)
+            assert await reader.readexactly(len(HELLO)) == HELLO
+        assert server.stats.ended["E_INTERNAL"] == 1
+
+
 async def test_too_many_streams_is_an_answer_too():
     upstream = AnswerUpstream()
     async with serving(upstream, limit=1) as (server, port), dial(port) as (reader, writer):
@@ -311,6 +362,9 @@ async def test_a_slow_application_makes_the_destination_wait():
         sent = 0
 
         def wrote(self, stream, data):
+            asyncio.get_running_loop().call_soon(self.answer, stream)
+
+        def answer(self, stream):
             stream.consumer.stream_data(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
             self.resumed(stream)
 
