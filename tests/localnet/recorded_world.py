@@ -209,5 +209,3 @@ def ticket_request(body: Mapping[str, Any]) -> VerifyTicketRequest:
 def rejection_of(response: Mapping[str, Any]) -> str | None:
     verified = response["body"]["verified"]
     return verified.get("Err") if isinstance(verified, dict) else None
-
-
