@@ -18,9 +18,8 @@ from dataclasses import dataclass, field
 from nym_sphinx import Recipient
 
 SUPPLY_BATCH_SURBS = 24  # 7 packets, 98 % full: small, so that a new request never waits behind a big one
-FIRST_LEVEL_SURBS = (
-    120  # enough for a page; a download that takes them faster than they come raises the level
-)
+# Enough for a page; a download that takes them faster than they come raises the level.
+FIRST_LEVEL_SURBS = 120
 MAX_GRANT_SURBS = 500  # what we honour of one recipient's requests at a time (docs/protocol/04 §1)
 # One packet of SURBs every 15 s. The exit asks again every 10 to 15 s, each time with a SURB of its reserve: one of the
 # three replaces it, one may get lost, the rest becomes a packet of data.

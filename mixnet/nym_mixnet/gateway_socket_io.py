@@ -21,6 +21,7 @@ class GatewaySocket(aiohttp.ClientWebSocketResponse):
 
     def __init__(self, reader: Any, writer: Any, *args: Any, **kwargs: Any) -> None:
         self._transport: asyncio.Transport = writer.transport
+        self._held = False
         super().__init__(reader, writer, *args, **kwargs)
 
     @property
@@ -30,11 +31,14 @@ class GatewaySocket(aiohttp.ClientWebSocketResponse):
 
     def hold_reading(self) -> None:
         """Leave what comes in the system's buffer until `resume_reading`."""
+        self._held = True
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read again."""
-        self._transport.resume_reading()
+        """Read again, if it was us who held it: the library pauses by itself when we do not keep up."""
+        if self._held:
+            self._held = False
+            self._transport.resume_reading()
 
     def abort(self) -> None:
         """Drop the connection: a plain close would wait for a peer that does not read."""
