@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 export PYTHONUTF8 := 1
 
-.PHONY: help setup demo test vectors check format bench soak lock clean
+.PHONY: help setup demo test vectors check format bench soak reference lock clean
 help:
 	@echo "make demo     a whole Nym network on loopback, and a download through it"
 	@echo "make test     the test suite (minutes)"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench    benchmarks, as ratios measured in the same run"
 	@echo "make soak     long transfers under faults"
 	@echo "make format   rewrite the code as the formatter wants it"
+	@echo "make reference  rewrite the pages of docs/reference from the code"
 	@echo "make lock     refresh the lock file from pyproject.toml"
 
 setup: $(READY)
@@ -53,6 +54,9 @@ bench: $(READY)
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak -s -p no:randomly --timeout=1800
+
+reference: $(READY)
+	$(BIN)/python -m nymgate.reference docs/reference
 
 lock: $(READY)
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \

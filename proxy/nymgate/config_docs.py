@@ -27,8 +27,7 @@ SCRUBBED: Final = "<secret>"
 PAGE_HEAD: Final = """\
 # Configuration
 
-<!-- Written by `python -m nymgate.reference`. The texts are those of the fields in proxy/nymgate/config.py.
--->
+<!-- Written by `make reference`. The texts are those of the fields in proxy/nymgate/sections. -->
 
 `nymgate run` needs no file. It reads `--config FILE`, else the file that `NYMGATE_CONFIG` names, else
 `$XDG_CONFIG_HOME/nymgate/nymgate.toml` if there is one. Environment variables win over the file, flags over

@@ -495,7 +495,7 @@ def refusals_page() -> str:
     lines = [
         "# Refusals",
         "",
-        "<!-- Written by `python -m nymgate.reference` from the table in proxy/nymgate/errors.py. -->",
+        "<!-- Written by `make reference` from the table in proxy/nymgate/errors.py. -->",
         "",
         "What an application is told when it gets no stream. The identifier is the same in the log, in the body of",
         "an HTTP answer (`identifier (layer): sentence`) and in its `Proxy-Status` header (RFC 9209). SOCKS4 and",

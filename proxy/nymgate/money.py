@@ -29,10 +29,11 @@ from nym_credentials.errors import (
     WrongChain,
 )
 from nym_credentials.networks import ChainNetwork
-from nymgate.config import Config, split_address
+from nymgate.config import Config
 from nymgate.config_layers import environment_name
 from nymgate.errors import ConfigError, DependencyFailed, ExitCode, NymgateError
 from nymgate.networks import Network
+from nymgate.sections.types import split_address
 from nymgate.sensitive import Sensitive
 
 STORE_FILE_NAME: Final = "tickets.sqlite"

@@ -4,8 +4,9 @@ A test compares what stands there with what would be written.
 """
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from nymgate.config_docs import reference_page
 from nymgate.errors import ExitCode, refusals_page
@@ -13,33 +14,12 @@ from nymgate.errors import ExitCode, refusals_page
 CLI_HEAD: Final = """\
 # Commands
 
-<!-- Written by `python -m nymgate.reference`. The texts are those of the commands in proxy/nymgate/cli. -->
+<!-- Written by `make reference`. The texts are those of the commands in proxy/nymgate/cli. -->
 
 Every command takes `--json` (output for programs, errors as one JSON object on standard error), `-v`/`-vv` (say more;
 `-vv` adds tracebacks) and `-q`/`-qq` (say less). Where a command reads the configuration, `--config FILE` names it;
 see [configuration](configuration.md)."""
 
-COMMANDS: Final = (
-    "run",
-    "demo",
-    "account set",
-    "account get",
-    "account balance",
-    "account obtain-ticketbooks",
-    "account forget",
-    "tickets list",
-    "tickets import",
-    "tickets export",
-    "tickets pending",
-    "tickets resume",
-    "tickets trust",
-    "tickets accept-backup",
-    "localnet up",
-    "gateways",
-    "config init",
-    "config check",
-    "config show",
-)
 EXIT_CODES: Final = {
     ExitCode.DONE: "done",
     ExitCode.FAILED: "failed",
@@ -56,15 +36,26 @@ def pages() -> dict[str, str]:
     return {"configuration.md": reference_page(), "cli.md": cli_page(), "refusals.md": refusals_page()}
 
 
+def commands(command: Any, before: str = "") -> Iterator[str]:
+    """The words of every command below this one, in the order of its help."""
+    for name, below in getattr(command, "commands", {}).items():
+        words = f"{before} {name}".strip()
+        if hasattr(below, "commands"):
+            yield from commands(below, words)
+        else:
+            yield words
+
+
 def cli_page() -> str:
     """The page about commands: their help texts."""
+    import typer
     from typer.testing import CliRunner
 
     from nymgate.cli import app
 
     runner = CliRunner(env={"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"})
     lines = [CLI_HEAD]
-    for words in COMMANDS:
+    for words in commands(typer.main.get_command(app)):
         text = runner.invoke(app, [*words.split(), "--help"], prog_name="nymgate").output.strip()
         text = "\n".join(line.rstrip() for line in text.splitlines())
         lines += ["", f"## `nymgate {words}`", "", "```text", text, "```"]

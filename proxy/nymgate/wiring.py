@@ -25,13 +25,14 @@ from nym_mixnet.tickets import PreparedTicket
 from nym_mixnet.topology import RoutingNode, Topology
 from nym_mixnet.topology_io import FileSource, NymApiSource
 from nym_sphinx import Recipient, b58decode
-from nymgate.config import Config, split_address
+from nymgate.config import Config
 from nymgate.detect import Speaks
 from nymgate.directory_io import ApiDirectory, FileDirectory
 from nymgate.errors import ConfigError, DependencyFailed, ExitCode, NymgateError, StoreBusy
 from nymgate.exits import choose_entry
 from nymgate.money import MoneyPlan, explain_money, money_plan
 from nymgate.networks import Network, resolve_network
+from nymgate.sections.types import split_address
 from nymgate.server import ServerOptions
 from nymgate.upstream_io import UpstreamOptions
 from zknym import TicketType

@@ -367,7 +367,8 @@ async def test_a_failed_start_leaves_nothing_behind() -> None:
     with socket.create_server((LOOPBACK, 0)) as taken:
         port = taken.getsockname()[1]
         net = Localnet(LocalnetOptions(mode=Mode.PROCESSES, workers=2, exits=0, first_ws_port=port))
-        with pytest.raises(StartFailed, match="gateway1 cannot listen"):
+        # The port after it may be somebody else's too, and which gateway is told of first is chance.
+        with pytest.raises(StartFailed, match=r"gateway\d cannot listen"):
             await net.start()
         assert not net._hosts
         assert not net.data_dir.exists()

@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from nym_mixnet.profiles import PROFILES
-from nymgate.config import Config, split_address
+from nymgate.config import Config
 from nymgate.config_docs import example_file, listing, reference_page
 from nymgate.config_layers import (
     data_dir,
@@ -20,6 +20,7 @@ from nymgate.config_layers import (
     value_at,
 )
 from nymgate.errors import ConfigError, ExitCode
+from nymgate.sections.types import split_address
 
 IDENTITY = "2gtgfRHwVuJbWnhS6SP9PsgZYYjKAAkYqYfKQMQ2aZTh"
 

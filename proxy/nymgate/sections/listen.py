@@ -1,0 +1,98 @@
+"""Where applications connect to, and what one connection may take."""
+
+import ipaddress
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field
+
+from nymgate.sections.types import (
+    SIZE_FORM,
+    BoundedDuration,
+    Duration,
+    Section,
+    Size,
+    duration_setting,
+    finite,
+    setting,
+    split_address,
+)
+from nymgate.units import format_size
+
+DEFAULT_SOCKS_PORT: Final = 1080
+
+
+def _loopback(text: str) -> str:
+    host, _port = split_address(text)
+    if not ipaddress.ip_address(host).is_loopback:
+        # Whoever reaches the port uses the owner's bandwidth and name: without access rules that is nobody
+        # else.
+        raise ValueError(
+            "reachable from other machines, which needs access rules that this version does not have"
+        )
+    return text
+
+
+ListenAddress = Annotated[str, AfterValidator(_loopback)]
+
+
+class Listen(Section):
+    """Where applications connect to. Loopback addresses only."""
+
+    mixed: list[ListenAddress] = setting(
+        [f"127.0.0.1:{DEFAULT_SOCKS_PORT}"],
+        "Addresses that take connections of applications. SOCKS4, 4a, 5 and HTTP (CONNECT and plain requests) are "
+        "told apart by their first bytes. Port 0 takes any free port and the first lines of `nymgate run` name it.",
+        'a list of loopback addresses such as ["127.0.0.1:1080", "[::1]:1080"]',
+        flag="--listen",
+    )
+    socks: list[ListenAddress] = setting(
+        [],
+        "Addresses that take SOCKS4, 4a and 5 only. HTTP gets an answer that says so.",
+        'a list of loopback addresses such as ["127.0.0.1:1081"]',
+    )
+    http: list[ListenAddress] = setting(
+        [],
+        "Addresses that take HTTP only, as a proxy: CONNECT and plain requests. SOCKS gets a refusal.",
+        'a list of loopback addresses such as ["127.0.0.1:8118"]',
+    )
+
+
+class Streams(Section):
+    """What one connection of an application may take."""
+
+    early_success: bool = setting(
+        False,
+        "Answer success to the application before the exit has connected. Saves a round trip; refusals "
+        "then end the connection and no longer say why.",
+        "true or false",
+    )
+    connect_timeout: BoundedDuration = duration_setting(
+        30.0,
+        "How long it may take until a destination is connected, waking up and lost packets included.",
+    )
+    gap_limit: BoundedDuration = duration_setting(
+        15.0,
+        "How long a stream waits for a lost piece while later pieces are already here; then it ends with "
+        "an error instead of standing still.",
+    )
+    idle_limit: BoundedDuration = duration_setting(
+        300.0,
+        "How long a stream stays open when nothing at all comes from the exit, not even one of the "
+        "keep-alives that exits send every minute; then it ends with an error. An exit of nymgate's own is "
+        "known to keep to its minute and gets two and a half of them at most.",
+    )
+    handshake_timeout: BoundedDuration = duration_setting(
+        10.0, "How long an application may take to say where it wants to go."
+    )
+    limit: Annotated[int, Field(ge=1, le=100_000)] = setting(
+        1000, "Connections at once; further ones are refused at once.", "a whole number from 1 to 100000"
+    )
+    buffer: Annotated[Size, Field(ge=4096, le=64 << 20)] = setting(
+        128 << 10,
+        "Bytes held for a stream in each direction before the faster side is made to wait.",
+        SIZE_FORM + ", from 4KiB to 64MiB",
+        write=format_size,
+    )
+    drain: Annotated[Duration, AfterValidator(finite)] = duration_setting(
+        10.0, "How long open streams may go on after SIGTERM or Ctrl-C; a second signal ends them at once."
+    )

@@ -1,0 +1,80 @@
+"""The parts that sections of the configuration are made of: parsers of values, and documented fields."""
+
+import ipaddress
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from nymgate.networks import checked_url
+from nymgate.units import format_duration, parse_duration, parse_size
+
+
+def _duration(value: object) -> float:
+    if isinstance(value, str):
+        return parse_duration(value)
+    raise ValueError("not a duration")
+
+
+def _size(value: object) -> int:
+    if isinstance(value, str):
+        return parse_size(value)
+    raise ValueError("not a size")
+
+
+def _positive(value: float) -> float:
+    if value <= 0:
+        raise ValueError("not above zero")
+    return value
+
+
+def finite(value: float) -> float:
+    """A duration that is not ``never``."""
+    if value == float("inf"):
+        raise ValueError("has to end some time")
+    return value
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """``127.0.0.1:1080``, ``[::1]:1080``, ``localhost:1080`` → host and port. ValueError otherwise."""
+    host, separator, port = text.rpartition(":")
+    if not separator or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise ValueError("not host:port")
+    if host.startswith("[") and host.endswith("]"):
+        return str(ipaddress.IPv6Address(host[1:-1])), int(port)
+    if host == "localhost":
+        return "127.0.0.1", int(port)
+    return str(ipaddress.IPv4Address(host)), int(port)
+
+
+Duration = Annotated[float, BeforeValidator(_duration)]
+PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
+BoundedDuration = Annotated[PositiveDuration, AfterValidator(finite)]
+Size = Annotated[int, BeforeValidator(_size)]
+Url = Annotated[str, AfterValidator(checked_url)]
+
+DURATION_FORM: Final = 'a duration such as "500ms", "10s", "10m" or "1h30m"'
+SIZE_FORM: Final = 'a size such as "64KiB" or "1MB"'
+
+
+def setting(
+    default: Any, doc: str, allowed: str, *, flag: str = "", secret: bool = False, write: Any = None
+) -> Any:
+    """A documented field. ``allowed`` completes "it has to be …"; ``write`` is the inverse of parsing."""
+    extra: dict[str, Any] = {"allowed": allowed, "flag": flag, "secret": secret}
+    if write is not None:
+        extra["write"] = write
+    factory: dict[str, Any] = {"default_factory": lambda: list(default)} if isinstance(default, list) else {}
+    if not factory:
+        factory = {"default": default}
+    return Field(description=doc, json_schema_extra=extra, **factory)
+
+
+def duration_setting(default: float, doc: str, *, never: bool = False, flag: str = "") -> Any:
+    allowed = DURATION_FORM + (', or "never"' if never else "")
+    return setting(default, doc, allowed, flag=flag, write=format_duration)
+
+
+class Section(BaseModel):
+    """A table of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
