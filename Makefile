@@ -29,7 +29,7 @@ demo: $(READY)
 	$(BIN)/nymgate demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not soak" --ignore=tests/interop -n auto --maxprocesses=4
+	$(BIN)/python -m pytest -m "not soak and not slow" --ignore=tests/interop -n auto --maxprocesses=4
 
 vectors: $(READY)
 	$(BIN)/python -m pytest -m vectors -p no:randomly -q
