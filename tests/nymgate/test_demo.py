@@ -57,6 +57,7 @@ def test_it_shows_the_main_job_and_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_for_programs_it_is_one_object(tmp_path):
     result = demo("--size", "100000", "--json", TMPDIR=str(tmp_path))
     shown = json.loads(result.stdout)
@@ -73,6 +74,7 @@ def test_for_programs_it_is_one_object(tmp_path):
     assert (money["tickets_bought"], shown["tickets_used"]) == (50, 1)
 
 
+@pytest.mark.slow
 def test_without_curl_it_says_so_and_uses_its_own_client(tmp_path):
     result = demo("--size", "50000", PATH=str(tmp_path), TMPDIR=str(tmp_path))
     assert (result.returncode, result.stderr) == (0, "")

@@ -185,6 +185,7 @@ async def test_half_close_works_end_to_end(network, tmp_path):
             assert await reader.read(-1) == b"12345"
 
 
+@pytest.mark.slow
 async def test_packet_loss_does_not_change_a_byte(network, tmp_path):
     async with website() as web_port, proxy_on(network, tmp_path) as proxy:
         network.net.nodes["mix2"].loss = 0.05

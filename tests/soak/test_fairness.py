@@ -43,6 +43,7 @@ async def test_two_hundred_at_once_get_their_own_bytes(network: BackgroundLocaln
         print(f"\n200 at once: alone {alone:.2f} s; median {took[100]:.2f} s, slowest {took[-1]:.2f} s")
 
 
+@pytest.mark.soak  # a ratio of times: what else runs on the machine moves it
 async def test_a_login_beside_a_bulk_download_is_not_starved(
     network: BackgroundLocalnet, tmp_path: Path
 ) -> None:

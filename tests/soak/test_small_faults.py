@@ -23,6 +23,8 @@ from tests.soak.network import (
 from tests.soak.proxies import figures, numbers, proxy_on
 from tests.soak.transfers import Progress, disturbed, download, until_whole, upload
 
+pytestmark = pytest.mark.slow
+
 DOWNLOAD_BYTES = 1_000_000
 UPLOAD_BYTES = 200_000
 LIMIT_SECONDS = 60

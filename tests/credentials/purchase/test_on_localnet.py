@@ -320,6 +320,7 @@ async def test_the_epoch_changes_in_the_middle(payments, customer, point):
     await customer.check(1)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 async def test_kill_at_every_point(payments, tmp_path):
     """The real store, wallet, chain client and signers; the process dies, the network lives on."""
