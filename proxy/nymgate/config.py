@@ -12,10 +12,11 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from nymgate.sections.isolation import Isolation
 from nymgate.sections.listen import Listen, Streams
 from nymgate.sections.log import Log
 from nymgate.sections.mixnet import Mixnet
-from nymgate.sections.money import Account, Store, Tickets
+from nymgate.sections.money import Account, Budget, Store, Tickets
 from nymgate.sections.types import setting
 
 SourceFactory = Callable[[type[BaseSettings]], PydanticBaseSettingsSource]
@@ -45,9 +46,11 @@ class Config(BaseSettings):
     listen: Listen = Field(default_factory=Listen)
     mixnet: Mixnet = Field(default_factory=Mixnet)
     tickets: Tickets = Field(default_factory=Tickets)
+    budget: Budget = Field(default_factory=Budget)
     account: Account = Field(default_factory=Account)
     store: Store = Field(default_factory=Store)
     streams: Streams = Field(default_factory=Streams)
+    isolation: Isolation = Field(default_factory=Isolation)
     log: Log = Field(default_factory=Log)
 
     @classmethod

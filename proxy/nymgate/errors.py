@@ -230,6 +230,23 @@ REFUSALS: Final = _table(
         "The application offers no way to authenticate that is taken here (SOCKS5 answers 0xFF to its offer).",
     ),
     Refusal(
+        "E_AUTH_REQUIRED",
+        "proxy",
+        _R.NOT_ALLOWED,
+        407,
+        "http_request_denied",
+        "This proxy serves the users of its users file only: give a user name and a password (SOCKS5 answers 0xFF to "
+        "an offer without them; SOCKS4 has no place for a password).",
+    ),
+    Refusal(
+        "E_AUTH_FAILED",
+        "proxy",
+        _R.NOT_ALLOWED,
+        407,
+        "http_request_denied",
+        "There is no such user, or the password is another one (SOCKS5 answers 0x01 to the login).",
+    ),
+    Refusal(
         "E_SOCKS_COMMAND",
         "proxy",
         _R.COMMAND_NOT_SUPPORTED,
@@ -328,6 +345,15 @@ REFUSALS: Final = _table(
         503,
         "connection_limit_reached",
         "All streams that [streams] limit allows are in use; close some or raise the limit.",
+    ),
+    Refusal(
+        "E_ISOLATION_LIMIT",
+        "proxy",
+        _R.GENERAL_FAILURE,
+        503,
+        "connection_limit_reached",
+        "The stream asks for a mixnet identity of its own, and all that [isolation] max_identities allows have "
+        "streams; close some or raise the limit.",
     ),
     Refusal(
         "E_TOO_MANY_STREAMS",

@@ -5,13 +5,15 @@ by itself) and is then refused with the layer that is missing: listeners stay up
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from nym_exit.errors import ExitError
 from nym_exit.stream_io import MixStream
 from nym_mixnet.link_state import LinkState
-from nymgate.errors import Reply, StreamRefused
+from nymgate.caller import ANYBODY, Caller
+from nymgate.errors import NymgateError, Reply, StreamRefused
 from nymgate.handshake import Target
 from nymgate.sleep_io import Sleeper
 from nymgate.upstream import Consumer
@@ -69,6 +71,17 @@ class MixnetUpstream:
         self._changed = asyncio.Event()
         self.missing = ("topology", "the proxy is still looking for a way into the mixnet")
         """Layer and reason for refusals while there is no way."""
+        self._hopeless: NymgateError | None = None
+
+    def reload(self, options: UpstreamOptions) -> None:
+        """For streams from now on."""
+        self._options = options
+
+    def give_up(self, error: NymgateError) -> None:
+        """There will be no way: streams are refused at once, those that wait included."""
+        self._hopeless = error
+        self.missing = (error.layer, error.what.rstrip("."))
+        self.way = None
 
     @property
     def way(self) -> Way | None:
@@ -81,8 +94,13 @@ class MixnetUpstream:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def open(self, target: Target) -> "UpstreamStream":
-        """A stream to the target. Raises StreamRefused or an error of ``nym_exit`` within bounded time."""
+    async def open(
+        self, target: Target, caller: Caller = ANYBODY, *, over: Callable[[], None] | None = None
+    ) -> "UpstreamStream":
+        """A stream to the target; ``over`` is called once when it has ended. Who asks makes no difference here.
+
+        Raises StreamRefused or an error of ``nym_exit`` within bounded time; then ``over`` is not called.
+        """
         loop = asyncio.get_running_loop()
         started = loop.time()
         way = await self._ready_way(started + self._options.link_wait_seconds)
@@ -95,7 +113,7 @@ class MixnetUpstream:
         except BaseException:
             way.sleeper.closed()
             raise
-        return UpstreamStream(stream, way.sleeper)
+        return UpstreamStream(stream, way.sleeper, over)
 
     async def _ready_way(self, deadline: float) -> Way:
         loop = asyncio.get_running_loop()
@@ -104,7 +122,7 @@ class MixnetUpstream:
             if way is not None and way.link.link_state is LinkState.READY:
                 return way
             left = deadline - loop.time()
-            if left <= 0:
+            if left <= 0 or self._hopeless is not None:
                 raise self._refusal(way)
             # The link has no event for others to wait for; the way itself has.
             try:
@@ -143,11 +161,12 @@ class MixnetUpstream:
 class UpstreamStream:
     """A stream of the exit client in the shape the listener wants; consumer of the one, stream of the other."""
 
-    __slots__ = ("_consumer", "_open", "_sleeper", "_stream")
+    __slots__ = ("_consumer", "_open", "_over_too", "_sleeper", "_stream")
 
-    def __init__(self, stream: MixStream, sleeper: Sleeper) -> None:
+    def __init__(self, stream: MixStream, sleeper: Sleeper, over: Callable[[], None] | None = None) -> None:
         self._stream = stream
         self._sleeper = sleeper
+        self._over_too = over
         self._consumer: Consumer | None = None
         self._open = True
 
@@ -211,3 +230,5 @@ class UpstreamStream:
         if self._open:
             self._open = False
             self._sleeper.closed()
+            if self._over_too is not None:
+                self._over_too()
