@@ -17,6 +17,7 @@ import contextlib
 import logging
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
@@ -116,9 +117,13 @@ class ExitClient:
         options: ExitOptions | None = None,
         *,
         rng: random.Random = SYSTEM_RNG,
+        supplied: bool = True,
     ) -> None:
+        """``supplied``: whether the exit is given reply SURBs ahead of need; see :meth:`supply`."""
         self.options = options or ExitOptions()
         self.stats = ExitStats()
+        #: Called with each stream that has ended, after it was taken off the count.
+        self.on_stream_ended: Callable[[MixStream], None] | None = None
         #: Whether the exit ends one direction at a time; None until it has said what program it is.
         self.half_close: bool | None = None
         self._client = client
@@ -134,6 +139,7 @@ class ExitClient:
         self._requests = Requests(client, recipient, self.options)
         self._all_drained = asyncio.Event()
         self._closed = False
+        self._supplied = supplied
         self._probing = False
         self._next = client.on_message
 
@@ -161,10 +167,24 @@ class ExitClient:
         if self._requests.bank is not None:
             return
         self._requests.bank = self._client.bank(self._recipient)
-        if self.options.anonymous:
-            self._requests.bank.set_target(self.options.surbs.bank_target)
+        self.supply(self._supplied)
         self._next = self._client.on_message
         self._client.on_message = self.on_message
+
+    def supply(self, wanted: bool) -> None:
+        """Keep the bank of reply SURBs at the exit filled, or let it run out: of several exits one is enough."""
+        self._supplied = wanted
+        if self._requests.bank is not None and self.options.anonymous:
+            self._requests.bank.set_target(self.options.surbs.bank_target if wanted else 0)
+
+    def fail_streams(self, error: ExitError) -> None:
+        """End all streams with this error: whoever knows more than they do has given the exit up."""
+        for connection in list(self._table.entries()):
+            connection.stream.fail(error, tell_peer=False)
+
+    def knows(self, connection_id: int) -> bool:
+        """Whether a stream with this id is open here, or was until lately."""
+        return connection_id in self._table or self._table.recently_closed(connection_id)
 
     async def close(self, grace_seconds: float = 3.0) -> None:
         """Close all streams, give their last messages some time to leave, and stop."""
@@ -415,6 +435,8 @@ class ExitClient:
         self._lingering[connection_id] = loop.call_later(
             self.options.lane_linger_seconds, self._forget_lane, connection_id
         )
+        if self.on_stream_ended is not None:
+            self.on_stream_ended(stream)
 
     def _stream_drained(self, stream: MixStream) -> None:
         self._forget_lane(stream.connection_id)

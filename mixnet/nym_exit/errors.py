@@ -18,12 +18,14 @@
     │   ├── ExitRefused               exit policy, or a name the exit cannot resolve
     │   ├── ConnectFailed             the exit tried, the target did not answer
     │   ├── ExitSilent                no answer in time
+    │   ├── TargetSilent              no answer in time, though the exit is alive
     │   └── TooManyStreams            this client's own bound
     ├── StreamError                   a connection that was up and is no longer
     │   ├── StreamGap                 a message of the other side never came
     │   ├── StreamLost                a packet of ours was given up
     │   ├── StreamIdle                no sign of life from the other side
-    │   │   └── ExitStalled           keep-alives of our own exit are missing
+    │   │   └── ExitStalled           keep-alives of the exit are missing
+    │   │       └── ExitGone          it answers no question either
     │   ├── StreamReset               the other side's connection broke
     │   ├── StreamOverflow            the local reader is too slow for what the exit sends
     │   └── StreamClosed              used after it was closed or aborted
@@ -180,6 +182,25 @@ class ExitSilent(OpenError):
         )
 
 
+class TargetSilent(OpenError):
+    """The exit is alive, and its attempt to connect has come to nothing in time.
+
+    The protocol has no word for it: an exit of the reference waits as long as its operating system does.
+    """
+
+    code = "E_TARGET_SILENT"
+    layer = "target"
+    retryable = True
+    socks_reply = SOCKS_HOST_UNREACHABLE
+    http_status = 504
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"the destination did not answer the exit within {seconds:g} s, and the exit is well; "
+            "check that the address is right and the machine is up"
+        )
+
+
 class TooManyStreams(OpenError):
     """This client carries as many streams as it is allowed to."""
 
@@ -257,6 +278,17 @@ class ExitStalled(StreamIdle):
             f"the exit has sent nothing for {seconds:g} s, though it sends a keep-alive every "
             f"{keepalive_seconds:g} s: it has stalled or lost its gateway; open a new connection or choose "
             "another exit",
+        )
+
+
+class ExitGone(ExitStalled):
+    """The exit says nothing at all, not even to questions about its health."""
+
+    def __init__(self, seconds: float) -> None:
+        StreamError.__init__(
+            self,
+            f"the exit has said nothing for {seconds:.0f} s, not even that it is alive when asked; "
+            "open a new connection: another exit is used for it if there is one",
         )
 
 

@@ -423,6 +423,23 @@ REFUSALS: Final = _table(
         "The exit did not answer in time.",
     ),
     Refusal(
+        "E_NO_EXIT",
+        "exit",
+        _R.NETWORK_UNREACHABLE,
+        503,
+        "destination_unavailable",
+        "No exit is left: none of those that the directory lists and the configuration allows answers. They are "
+        "tried again by themselves.",
+    ),
+    Refusal(
+        "E_TARGET_SILENT",
+        "target",
+        _R.HOST_UNREACHABLE,
+        504,
+        "connection_timeout",
+        "The destination did not answer the exit in time; the exit itself is well.",
+    ),
+    Refusal(
         "E_TARGET_CONNECT",
         "target",
         _R.CONNECTION_REFUSED,
@@ -477,7 +494,7 @@ REFUSALS: Final = _table(
         _R.GENERAL_FAILURE,
         502,
         "connection_terminated",
-        "The exit has missed its keep-alives.",
+        "The exit has missed its keep-alives, or answers nothing at all any more.",
     ),
     Refusal(
         "E_STREAM_RESET",
