@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from nymgate import __version__
-from nymgate.cli import account, configuration, demo, gateways, localnet, run, tickets
+from nymgate.cli import account, configuration, demo, env, gateways, localnet, run, tickets
 from nymgate.cli.options import session
 from nymgate.errors import ExitCode, NymgateError
 
@@ -107,6 +107,7 @@ def _root(
 
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
+app.command("env")(env.env)
 app.command("gateways")(gateways.gateways)
 app.add_typer(account.app, name="account")
 app.add_typer(tickets.app, name="tickets")
