@@ -56,7 +56,11 @@ class Proxy:
             if self.plan.money.pay:
                 self.purse = await purse_stack.enter_async_context(Purse(self.plan.money, rng=self._rng))
             self.identity = Identity(
-                self.plan, self.plan.folder, purse=self.purse, directory=self._directory, rng=self._rng
+                self.plan,
+                self.plan.folder,
+                spender=self.purse.source_for(b"") if self.purse is not None else None,
+                directory=self._directory,
+                rng=self._rng,
             )
             self.server = SocksServer(self.identity.upstream, wiring.server_options(self.plan))
             await stack.enter_async_context(self.server)

@@ -35,7 +35,7 @@ from nymgate.exits import (
     shuffled,
     usable_exits,
 )
-from nymgate.purse_io import Purse
+from nymgate.purse_io import Spender
 from nymgate.sleep_io import Sleeper
 from nymgate.upstream_io import MixnetUpstream, Way
 
@@ -73,16 +73,16 @@ class Identity:
         plan: wiring.Plan,
         folder: Path,
         *,
-        purse: Purse | None = None,
+        spender: Spender | None = None,
         directory: Directory | None = None,
         rng: random.Random = SYSTEM_RNG,
     ) -> None:
-        """``folder`` is where its keys are, for nobody else. ``purse`` pays for it."""
+        """``folder`` is where its keys are, for nobody else. ``spender`` pays for it, and is closed with it."""
         self.plan = plan
         self.folder = folder
         self.upstream = MixnetUpstream(wiring.upstream_options(plan))
         """Opens its streams; says what is missing while it has no way."""
-        self._purse = purse
+        self.spender = spender
         self._directory = directory
         self._rng = rng
         self._avoid: set[bytes] = set()
@@ -100,9 +100,13 @@ class Identity:
         if self._ready.done() and not self._ready.cancelled():
             self._ready.exception()  # seen
         self.upstream.way = None
-        if self._connected is not None:
-            connected, self._connected = self._connected, None
-            await disconnect(connected, hurry=hurry)
+        try:
+            if self._connected is not None:
+                connected, self._connected = self._connected, None
+                await disconnect(connected, hurry=hurry)
+        finally:
+            if self.spender is not None:
+                await self.spender.close()  # last: the link settles its tickets while it closes
 
     @property
     def connected(self) -> Connected | None:
@@ -150,7 +154,7 @@ class Identity:
     async def _connect(self) -> Connected:
         plan = self.plan
         active = await self._remembered_entry()
-        source = wiring.topology_source(plan, self._purse.watch if self._purse is not None else None)
+        source = wiring.topology_source(plan, self.spender.watch if self.spender is not None else None)
         topology = await source.fetch()
         topology.ensure_usable()
         exits = (
@@ -170,13 +174,13 @@ class Identity:
             store=ClientStore(self.folder),
             profile=plan.profile,
             entry=entry.identity,
-            tickets=self._purse.source if self._purse is not None else None,
+            tickets=self.spender.source if self.spender is not None else None,
             options=wiring.client_options(plan),
             link_options=wiring.link_options(plan),
             rng=self._rng,
         )
-        if self._purse is not None:
-            self._purse.serves(client)
+        if self.spender is not None:
+            self.spender.serves(client)
         await self._unless_broke(client, self._start(client, entry))
         try:
             exit_client = await self._unless_broke(client, self._choose_exit(client, exits))
@@ -236,7 +240,7 @@ class Identity:
             return result
 
     def _broke(self, why: str | None) -> NymgateError:
-        trouble = self._purse.source.trouble if self._purse is not None else None
+        trouble = self.spender.source.trouble if self.spender is not None else None
         if trouble is not None:  # whatever it is, the next attempt may find it mended
             return DependencyFailed(
                 trouble.what,
@@ -245,7 +249,7 @@ class Identity:
                 code=trouble.code,
                 exit_code=ExitCode.EXHAUSTED,
             )
-        pays = self._purse is not None
+        pays = self.spender is not None
         return DependencyFailed(
             f"The gateway forwards nothing for us: {why or 'the allowance is used up'}.",
             "Try another gateway with --entry."

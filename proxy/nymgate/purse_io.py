@@ -29,6 +29,31 @@ RESUME_LIMIT_SECONDS: Final = 600.0
 HOUSEKEEPING_SECONDS: Final = 6 * 3600.0
 
 
+class Spender:
+    """Spends the tickets of the one store for one gateway link, with an account of its own at that gateway."""
+
+    def __init__(self, stored: "Callable[[Callable[[], Meter]], StoredTickets]", watch: ClockWatch) -> None:
+        self.watch = watch
+        self._client: MixnetClient | None = None
+        self._links = 0
+        self.stored = stored(self._meter)
+        self.source = wiring.LinkTickets(self.stored, lambda: self._meter().remaining)
+
+    def serves(self, client: "MixnetClient") -> None:
+        """From now on this client's link spends the tickets."""
+        self._client, self._links = client, self._links + 1
+
+    async def close(self) -> None:
+        """Give up tickets that wait to be sent again."""
+        await self.stored.close()
+
+    def _meter(self) -> Meter:
+        stats = None if self._client is None else self._client.link_stats
+        if stats is None:
+            return Meter(None, 0, self._links)
+        return Meter(stats.remaining_bandwidth, stats.bytes_charged, self._links)
+
+
 class Purse:
     """Use it as an async context manager around everything that may spend."""
 
@@ -37,21 +62,9 @@ class Purse:
         self.watch = ClockWatch()
         self.money = Money(plan)
         self._rng = rng
-        self._client: MixnetClient | None = None
-        self._links = 0
-        self._stored: StoredTickets | None = None
 
     async def __aenter__(self) -> Self:
-        from nym_credentials.tickets.source_io import StoredTickets
-
         await self.money.__aenter__()
-        self._stored = StoredTickets(
-            self.money.store,
-            watch=self.watch,
-            meter=self._meter,
-            ticket_bytes=self.plan.config.tickets.ticket_size,
-        )
-        self.source = wiring.LinkTickets(self._stored, lambda: self._meter().remaining)
         if self.money.store.left_behind:
             log.warning("tickets.left.behind", count=self.money.store.left_behind)
         return self
@@ -59,21 +72,22 @@ class Purse:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            if self._stored is not None:
-                await self._stored.close()
-        finally:
-            await self.money.__aexit__(kind, error, trace)
+        await self.money.__aexit__(kind, error, trace)
 
-    def serves(self, client: "MixnetClient") -> None:
-        """From now on this client's link spends the tickets."""
-        self._client, self._links = client, self._links + 1
+    def source_for(self, account: bytes) -> Spender:
+        """What a gateway link takes its tickets from. ``account`` tells links at the same gateway apart."""
+        from nym_credentials.tickets.source_io import StoredTickets
 
-    def _meter(self) -> Meter:
-        stats = None if self._client is None else self._client.link_stats
-        if stats is None:
-            return Meter(None, 0, self._links)
-        return Meter(stats.remaining_bandwidth, stats.bytes_charged, self._links)
+        return Spender(
+            lambda meter: StoredTickets(
+                self.money.store,
+                watch=self.watch,
+                meter=meter,
+                ticket_bytes=self.plan.config.tickets.ticket_size,
+                client_identity=account,
+            ),
+            self.watch,
+        )
 
     async def stock(self) -> Stock:
         """What there is."""

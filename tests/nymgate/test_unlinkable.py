@@ -160,7 +160,7 @@ async def record(tmp_path) -> tuple[list[Purchase], list[Any], Wallet, bytes]:
                 payments.nyx.dkg.announce(payments.options.initial_epoch, index, url)
         tickets = []
         async with Proxy(plan) as proxy, asyncio.timeout(LIMIT_SECONDS):
-            source, client = proxy.purse.source, await client_of(proxy)
+            source, client = proxy.identity.spender.source, await client_of(proxy)
             gateway = client.address.gateway
             for number in range(3):
                 if number == 2:  # one of the other book
