@@ -19,7 +19,7 @@ help:
 	@echo "make soak     long transfers under faults"
 	@echo "make format   rewrite the code as the formatter wants it"
 	@echo "make reference  rewrite the pages of docs/reference from the code"
-	@echo "make lock     refresh the lock file from pyproject.toml"
+	@echo "make lock     refresh the lock files from pyproject.toml"
 
 setup: $(READY)
 $(READY): pyproject.toml requirements.lock
@@ -66,9 +66,14 @@ soak: $(READY)
 reference: $(READY)
 	$(BIN)/python -m nymgate.reference docs/reference
 
+# Three files: everything, what a running proxy needs, and what builds it (the last two for images). Both are cut out
+# of the first: same versions, same hashes.
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --no-annotate --no-header --quiet
 lock: $(READY)
-	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-annotate --no-header -o requirements.lock
+	$(COMPILE) pyproject.toml --group dev -o requirements.lock
+	$(COMPILE) pyproject.toml --constraints requirements.lock -o requirements-runtime.lock
+	echo "hatchling" | $(COMPILE) - --constraints requirements.lock -o requirements-build.lock
 
 clean:
 	rm -rf $(VENV) .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
