@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 
 from nym_sphinx import V259, Recipient
@@ -11,6 +12,10 @@ from .pending import ACK_WAIT_ADDITION_SECONDS, ACK_WAIT_MULTIPLIER
 # At 36 % loss (one fifth each way) 25 attempts fail once in 10^11 packets; a dead recipient is reported after
 # about 25 × 1.6 s.
 RETRANSMISSION_LIMIT = 25
+
+
+ACK_SECONDS_BOUNDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""Upper bounds of the ranges that acks are counted in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,16 @@ class ClientStats:
     unknown_lengths: int = 0
     empty_slots: int = 0
     ack_seconds_smoothed: float = 0.0
+    ack_seconds_sum: float = 0.0
+    ack_seconds_counts: list[int] = field(default_factory=lambda: [0] * (len(ACK_SECONDS_BOUNDS) + 1))
+    """Acks of packets with data by the time they took: range by range, the last one for all beyond the bounds."""
+
+    def acked_after(self, seconds: float) -> None:
+        """An ack of a packet with data came that long after it left."""
+        smoothed = self.ack_seconds_smoothed
+        self.ack_seconds_smoothed = smoothed + (seconds - smoothed) / 16 if smoothed else seconds
+        self.ack_seconds_sum += seconds
+        self.ack_seconds_counts[bisect_left(ACK_SECONDS_BOUNDS, seconds)] += 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -416,8 +416,7 @@ class ClientCore:
             return
         seconds = now - pending.sent_at
         self._window.on_ack(now, seconds - pending.expected_seconds)
-        smoothed = self.stats.ack_seconds_smoothed
-        self.stats.ack_seconds_smoothed = smoothed + (seconds - smoothed) / 16 if smoothed else seconds
+        self.stats.acked_after(seconds)
         pending.item.sending.packet_acked()
         self._settle(pending.item)
 

@@ -401,6 +401,7 @@ class GatewayLink:
                 self._allowance_changed()
             case ClaimAnswered(available_total=total, upgrade_mode=upgrade_mode):
                 if total is not None:
+                    self.stats.bytes_claimed += max(0, total - (self._allowance.remaining or 0))
                     self._allowance.stated(total, upgrade_mode=upgrade_mode)
                     self.stats.last_error = None
                 self._claims.answered(event)

@@ -58,6 +58,8 @@ class LinkStats:
     packets_refused: int = 0
     claims: int = 0
     """Claims that raised the allowance."""
+    bytes_claimed: int = 0
+    """By how much they raised it, what was used meanwhile not counted."""
     claims_failed: int = 0
     last_error: str | None = None
     """What is wrong at the moment, without secrets; None while all is well."""

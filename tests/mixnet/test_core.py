@@ -323,6 +323,8 @@ def test_packets_on_the_wire_are_whole_regular_packets():
     alice.core.queue_plain(bob.core.address, b"short", 1)
     net.run(3)
     assert {len(packet.packet) for packet in seen} == {2413}
+    assert sum(alice.core.stats.ack_seconds_counts) == 1, "acks of data only: cover is answered as well"
+    assert alice.core.stats.ack_seconds_sum == alice.core.stats.ack_seconds_smoothed > 0
     assert alice.core.stats.cover_received > 50
     assert alice.core.stats.cover_acks_received > 50
     assert alice.core.stats.undecodable == 0

@@ -102,6 +102,9 @@ async def test_several_tickets_one_after_another_until_the_mark_is_reached() -> 
             await h.until(lambda: len(purse.settled) == 3)
             assert purse.outcomes == [ACCEPTED] * 3
             assert h.link.stats.claims == 3
+            assert h.link.stats.bytes_claimed == 2 * TICKET_BYTES, (
+                "nobody knows what there was before the first"
+            )
 
 
 @pytest.mark.parametrize(
