@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection as Pipe
 import structlog
 import uvloop
 
+from nymgate.caller import ANYBODY, Caller
 from nymgate.handshake import Target
 from nymgate.server import SocksServer
 from nymgate.upstream import Consumer
@@ -56,7 +57,7 @@ class EchoStream:
 
 
 class EchoUpstream:
-    async def open(self, target: Target) -> EchoStream:
+    async def open(self, target: Target, caller: Caller = ANYBODY) -> EchoStream:
         return EchoStream()
 
 

@@ -14,16 +14,16 @@ file for a whole one.
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
 from typing import cast
 
 import structlog
 
-from nymgate.detect import MACHINES, Machine, Speaks, machine_for
+from nymgate.caller import Caller
+from nymgate.detect import machine_for
 from nymgate.errors import REFUSALS
 from nymgate.handshake import Answer, Connect, Forward, Handshake, Refuse, Target
 from nymgate.http_forward_io import ForwardConnection
-from nymgate.listener_io import LINGER_SECONDS, Owner, Phase, explained, reset_connection
+from nymgate.listener_io import LINGER_SECONDS, Listening, Owner, Phase, explained, reset_connection
 from nymgate.sensitive import destination
 from nymgate.upstream import Stream
 
@@ -38,7 +38,7 @@ class Connection(asyncio.Protocol):
         "_early",
         "_far_ended",
         "_handshake",
-        "_machines",
+        "_listening",
         "_opening",
         "_server",
         "_shaken",
@@ -52,12 +52,12 @@ class Connection(asyncio.Protocol):
         "up",
     )
 
-    def __init__(self, server: Owner, machines: Mapping[int, Machine] = MACHINES[Speaks.MIXED]) -> None:
+    def __init__(self, server: Owner, listening: Listening) -> None:
         self.phase = Phase.HANDSHAKE
         self.up = 0
         self.down = 0
         self._server = server
-        self._machines = machines
+        self._listening = listening
         self._handshake: Handshake  # from the first byte on
         self._shaken = False
         self._early = b""  # what the application sent before its stream was up
@@ -129,13 +129,13 @@ class Connection(asyncio.Protocol):
             handshake = self._handshake
         else:
             self._shaken = True
-            handshake = self._handshake = machine_for(data[0], self._machines)
+            handshake = self._handshake = machine_for(data[0], self._listening.machines)
         for action in handshake.feed(data):
             match action:
                 case Answer(answer):
                     self._transport.write(answer)
-                case Connect(target):
-                    self._open(target)
+                case Connect():
+                    self._open(action)
                 case Refuse(answer, code, reason):
                     self._server.warn_once(code, reason)
                     self._linger(answer, code)
@@ -146,14 +146,14 @@ class Connection(asyncio.Protocol):
         """From here on another protocol has the socket."""
         self._timer.cancel()
         self.phase = Phase.GONE
-        heir = ForwardConnection(self._server, self._transport)
+        heir = ForwardConnection(self._server, self._listening, self._transport)
         self._server.replace(self, heir)
         self._transport.set_protocol(heir)
         heir.begin(first)
 
-    def _open(self, target: Target) -> None:
+    def _open(self, request: Connect) -> None:
         self._timer.cancel()
-        self._target = target
+        self._target = request.target
         self._early = self._handshake.rest
         self._started = self._server.loop.time()
         if not self._server.may_open():
@@ -164,12 +164,13 @@ class Connection(asyncio.Protocol):
         self._server.stats.streams += 1
         if self._server.options.early_success:
             self._transport.write(self._handshake.succeeded())
-        self._opening = self._server.spawn(self, target)
+        caller = self._listening.caller(self._transport, request.credential, request.token)
+        self._opening = self._server.spawn(self, request.target, caller)
 
-    async def open_stream(self, target: Target) -> None:
+    async def open_stream(self, target: Target, caller: Caller) -> None:
         """Body of the task that waits for the upstream. A crash ends this connection and no other."""
         try:
-            stream = await self._server.upstream.open(target)
+            stream = await self._server.upstream.open(target, caller)
         except Exception as error:
             self._opening = None
             if self.phase is Phase.OPENING:

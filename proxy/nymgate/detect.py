@@ -42,6 +42,10 @@ class Unserved:
         """Take bytes; see ``handshake.Handshake``."""
         return [self._refusal] if data else []
 
+    def authenticated(self, ok: bool) -> list[Action]:
+        """Never asked: there is no Authenticate."""
+        raise AssertionError("nothing was asked for")
+
     def succeeded(self) -> bytes:
         """Never asked: there is no Connect."""
         raise AssertionError("nothing was asked for")

@@ -4,6 +4,7 @@ A handshake is a sans-IO machine. The server feeds it what arrives and does what
 order:
 
 * :class:`Answer`: write these bytes;
+* :class:`Authenticate`: see whether name and password are a user's; the outcome comes back by ``authenticated(ok)``;
 * :class:`Connect`: open a stream to this target; the outcome comes back by ``succeeded()`` or
   ``failed(refusal)``;
 * :class:`Forward`: these are plain HTTP requests, ``http_forward``'s business from here on;
@@ -16,6 +17,7 @@ After :class:`Connect` the machine takes no more bytes: whatever else arrived is
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from nymgate.credential import Credential
 from nymgate.errors import Refusal
 
 MAX_HOST_CHARACTERS: Final = 255
@@ -45,9 +47,18 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """The application said where it wants to go."""
+    """The application said where it wants to go, and perhaps who it is."""
 
     target: Target
+    credential: Credential | None = None
+    token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """The application said who it is, and waits to hear whether that is right before it says more."""
+
+    credential: Credential
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +77,7 @@ class Forward:
     data: bytes = field(repr=False)
 
 
-Action = Answer | Connect | Refuse | Forward
+Action = Answer | Authenticate | Connect | Refuse | Forward
 
 
 class Handshake(Protocol):
@@ -77,6 +88,9 @@ class Handshake(Protocol):
 
     def feed(self, data: bytes) -> list[Action]:
         """Take bytes, in pieces of any size. After Connect, Forward or Refuse nothing more is fed."""
+
+    def authenticated(self, ok: bool) -> list[Action]:
+        """The answer to Authenticate; what the application sent meanwhile is taken then."""
 
     def succeeded(self) -> bytes:
         """What tells the application that its stream is up."""

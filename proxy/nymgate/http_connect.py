@@ -2,7 +2,7 @@
 
 It reads the first words of a connection. CONNECT becomes a stream; everything else is handed to ``http_forward``,
 which speaks HTTP for as long as the connection lasts. The head of a CONNECT holds nothing that this proxy needs but
-its first line, so it is checked with one expression instead of h11's events, at a tenth of the time
+its first line and who asks, so it is checked with one expression instead of h11's events, at a tenth of the time
 (``docs/explanation/performance.md`` §2); a test holds that h11 takes whatever is taken here.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Final
 
+from nymgate.credential import Credential, of_authorization, of_isolation
 from nymgate.errors import REFUSALS, Refusal
 from nymgate.handshake import Action, Connect, Forward, Refuse
 from nymgate.http_message import MAX_HEAD_BYTES, BadRequest, answer, split_authority
@@ -24,6 +25,9 @@ _FIELDS: Final = re.compile(rb"(?:" + _TOKEN + rb":" + _VALUE + rb"\r\n)*\r\n")
 # A CONNECT has no body; one that says it has would have two readers disagree on where the tunnel begins.
 _BODY: Final = re.compile(
     rb"^(?:transfer-encoding:|content-length:(?![ \t]*0+[ \t]*\r))", re.IGNORECASE | re.MULTILINE
+)
+_OURS: Final = re.compile(
+    rb"^(proxy-authorization|(?:x-)?tor-stream-isolation):[ \t]*(.*?)[ \t]*\r$", re.IGNORECASE | re.MULTILINE
 )
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 
@@ -105,12 +109,17 @@ class HttpHandshake:
         except BadRequest as error:
             return self._done(Event.BAD_REQUEST, refuse(error.code))
         self.rest = self._buffer[end:]
-        return self._done(Event.CONNECT, Connect(target))
+        credential, token = _caller(self._buffer, first.end(), end)
+        return self._done(Event.CONNECT, Connect(target, credential, token))
 
     def _done(self, event: Event, action: Action) -> list[Action]:
         self._buffer = b""
         self._move(event)
         return [action]
+
+    def authenticated(self, ok: bool) -> list[Action]:
+        """Never asked: who asks is said with the request."""
+        raise AssertionError("nobody was to be checked")
 
     def succeeded(self) -> bytes:
         """The answer that starts the stream."""
@@ -124,3 +133,14 @@ class HttpHandshake:
 
     def _move(self, event: Event) -> None:
         self.state = TRANSITIONS[self.state, event]
+
+
+def _caller(head: bytes, start: int, end: int) -> tuple[Credential | None, str | None]:
+    """Who asks, by the two headers that say so."""
+    found = _OURS.findall(head, start, end)
+    if not found:
+        return None, None
+    authorization = [value for name, value in found if name[:1] in b"Pp"]
+    return of_authorization(authorization), of_isolation(
+        [value for name, value in found if name[:1] not in b"Pp"]
+    )

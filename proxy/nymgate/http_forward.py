@@ -2,8 +2,9 @@
 
 One h11 connection on either side; what one understood the other writes anew (``http_message``). The application's
 connection is kept for as long as it likes, whatever destinations its requests have; the stream to a destination is
-kept until a request wants another one. A stream that ends just as a request is sent over it again is replaced once,
-where the request is safe to repeat (RFC 9110 §9.2.2). CONNECT and Upgrade turn the connection into a tunnel.
+kept until a request wants another one, or is of another caller. A stream that ends just as a request is sent over it
+again is replaced once, where the request is safe to repeat (RFC 9110 §9.2.2). CONNECT and Upgrade turn the connection
+into a tunnel.
 
 Events go in, commands come out, in the order they are to be done; :data:`TRANSITIONS` is the order of things::
 
@@ -19,6 +20,7 @@ from typing import Final
 
 import h11
 
+from nymgate.credential import Credential
 from nymgate.errors import REFUSALS, Refusal
 from nymgate.handshake import Target
 from nymgate.http_message import (
@@ -54,6 +56,8 @@ class Open:
     """Open a stream; ``stream_opened`` or ``stream_refused`` follows."""
 
     target: Target
+    credential: Credential | None = None
+    token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +125,8 @@ class HttpForward:
         self.phase = Phase.IDLE
         self._near = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._far: h11.Connection | None = None
-        self._target: Target | None = None
-        """Where the open stream leads."""
+        self._way: Open | None = None
+        """Where the open stream leads, and for whom: another caller's request gets a stream of its own."""
         self._request: h11.Request | None = None
         """What is asked there now; None for a tunnel."""
         self._method = b""
@@ -238,17 +242,18 @@ class HttpForward:
             return
         self._request_over = self._answered = False
         self._request = asked.request
+        way = Open(asked.target, asked.credential, asked.token)
         if asked.request is None:
             self._near.next_event()  # the end of a request without body: h11 wants it read before it switches
-        elif self._far is not None and self._target == asked.target:
+        elif self._far is not None and self._way == way:
             self._reused = True
             self._move(Event.REUSE)
             self._send_request(asked.request)
             return
         self._drop_stream()
-        self._target, self._reused = asked.target, False
+        self._way, self._reused = way, False
         self._move(Event.ASK)
-        self._commands.append(Open(asked.target))
+        self._commands.append(way)
 
     def _send_request(self, request: h11.Request) -> None:
         self._to_target(request)
@@ -340,14 +345,14 @@ class HttpForward:
         """Whether the request goes out again: the kept stream was gone before it could be heard."""
         if not self._reused or self._answered or self._method not in _SAFE:
             return False
-        if self._request is None or self._target is None or not self._request_over:
+        if self._request is None or self._way is None or not self._request_over:
             return False
         if any(name in (b"content-length", b"transfer-encoding") for name, _ in self._request.headers):
             return False  # the body is gone
         self._reused = False
         self._drop_stream()
         self._move(Event.RETRY)
-        self._commands.append(Open(self._target))
+        self._commands.append(self._way)
         return True
 
     def _broken(self, refusal: Refusal) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
+from nymgate.caller import Caller
 from nymgate.errors import REFUSALS
 from nymgate.handshake import Target
 from nymgate.http_forward import (
@@ -29,7 +30,7 @@ from nymgate.http_forward import (
     Tunnel,
 )
 from nymgate.http_forward import Phase as HttpPhase
-from nymgate.listener_io import LINGER_SECONDS, Owner, Phase, explained, reset_connection
+from nymgate.listener_io import LINGER_SECONDS, Listening, Owner, Phase, explained, reset_connection
 from nymgate.sensitive import destination
 from nymgate.upstream import Stream
 
@@ -90,11 +91,12 @@ class StreamConsumer:
 class ForwardConnection(asyncio.Protocol):
     """One application and its HTTP requests."""
 
-    def __init__(self, server: Owner, transport: asyncio.Transport) -> None:
+    def __init__(self, server: Owner, listening: Listening, transport: asyncio.Transport) -> None:
         self.phase = Phase.HANDSHAKE
         self.up = 0
         self.down = 0
         self._server = server
+        self._listening = listening
         self._transport = transport
         self._machine = HttpForward()
         self._timer: asyncio.TimerHandle | None = None
@@ -192,8 +194,8 @@ class ForwardConnection(asyncio.Protocol):
             case ToTarget(data):
                 if self._stream is not None:
                     self._stream.write(data)
-            case Open(target):
-                self._open(target)
+            case Open():
+                self._open(command)
             case CloseStream():
                 self._drop_stream()
             case Tunnel():
@@ -244,8 +246,8 @@ class ForwardConnection(asyncio.Protocol):
 
     # Streams.
 
-    def _open(self, target: Target) -> None:
-        self._target = target
+    def _open(self, request: Open) -> None:
+        self._target = request.target
         self._started = self._server.loop.time()
         if not self._server.may_open():
             self._server.warn_once("E_ADMISSION", "all streams that [streams] limit allows are in use")
@@ -253,12 +255,13 @@ class ForwardConnection(asyncio.Protocol):
             return
         self.phase = Phase.OPENING
         self._server.stats.streams += 1
-        self._opening = self._server.spawn(self, target)
+        caller = self._listening.caller(self._transport, request.credential, request.token)
+        self._opening = self._server.spawn(self, request.target, caller)
 
-    async def open_stream(self, target: Target) -> None:
+    async def open_stream(self, target: Target, caller: Caller) -> None:
         """Body of the task that waits for the upstream. A crash ends this connection and no other."""
         try:
-            stream = await self._server.upstream.open(target)
+            stream = await self._server.upstream.open(target, caller)
         except Exception as error:
             self._opening = None
             if self.phase is Phase.OPENING:

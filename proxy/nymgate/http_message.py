@@ -8,12 +8,13 @@ added (RFC 9110 §7.6.3 asks for one): it would tell every destination what soft
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final, cast
 
 import h11
 
+from nymgate.credential import Credential, of_authorization, of_isolation
 from nymgate.errors import REFUSALS, Refusal
 from nymgate.handshake import Target, bad_host
 
@@ -33,8 +34,17 @@ HOP_BY_HOP: Final = frozenset(
         b"upgrade",
     )
 )
-# Said to this proxy, whatever the Connection header says (the first as Tor users know it).
-FOR_US: Final = frozenset((b"x-tor-stream-isolation", b"proxy-status"))
+# As Tor users know them; the shorter name is of Tor's proposal 365.
+ISOLATION: Final = frozenset((b"x-tor-stream-isolation", b"tor-stream-isolation"))
+# Said to this proxy, whatever the Connection header says.
+FOR_US: Final = frozenset(
+    (
+        *ISOLATION,
+        b"tor-family-preference",
+        b"tor-rpc-target",
+        b"proxy-status",
+    )
+)
 # Never dropped because a Connection header names them: that would change what the message means.
 _END_TO_END: Final = frozenset(
     (b"host", b"content-length", b"content-type", b"cache-control", b"cookie", b"authorization")
@@ -55,10 +65,12 @@ class BadRequest(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request understood: where to, and what to send there (None: a tunnel)."""
+    """A request understood: where to, what to send there (None: a tunnel), and who asks."""
 
     target: Target
     request: h11.Request | None
+    credential: Credential | None = None
+    token: str | None = field(default=None, repr=False)
 
 
 def split_authority(raw: bytes, default_port: int | None) -> Target:
@@ -101,8 +113,10 @@ def _port(number: int) -> int:
 def understand(request: h11.Request) -> Asked:
     """What a request asks of the proxy. Raises BadRequest."""
     _check_framing(request)
+    credential = of_authorization([v for name, v in request.headers if name == b"proxy-authorization"])
+    token = of_isolation([v for name, v in request.headers if name in ISOLATION])
     if request.method == b"CONNECT":
-        return Asked(split_authority(request.target, None), None)
+        return Asked(split_authority(request.target, None), None, credential, token)
     if (found := _ABSOLUTE.fullmatch(request.target)) is None:
         raise BadRequest("E_HTTP_NOT_PROXIED")
     scheme, authority, path = found.groups()
@@ -114,6 +128,8 @@ def understand(request: h11.Request) -> Asked:
     return Asked(
         target,
         h11.Request(method=request.method, target=path, headers=_request_headers(request, authority)),
+        credential,
+        token,
     )
 
 
@@ -195,7 +211,7 @@ def upgrade_headers(response: h11.InformationalResponse) -> Headers:
 
 def trailers(end: h11.EndOfMessage) -> Headers:
     """Fields after a chunked body that may travel on."""
-    kept = HOP_BY_HOP | _END_TO_END | {b"trailer", b"expect"}
+    kept = HOP_BY_HOP | FOR_US | _END_TO_END | {b"trailer", b"expect"}
     fields: Headers = cast("Any", end.headers).raw_items()  # h11 does not publish the type that has it
     return [(raw, value) for raw, value in fields if raw.lower() not in kept]
 

@@ -7,12 +7,16 @@ import contextlib
 import socket
 import struct
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, Protocol
 
 import structlog
 
+from nymgate.caller import Caller
+from nymgate.credential import Credential
+from nymgate.detect import MACHINES, Machine, Speaks
 from nymgate.errors import REFUSALS, Refusal, refusal_of
 from nymgate.handshake import Target
 from nymgate.upstream import Upstream
@@ -56,6 +60,33 @@ class Phase(Enum):
     GONE = auto()
 
 
+@dataclass(slots=True)
+class Listening:
+    """One address that takes connections."""
+
+    name: str
+    """As in :attr:`Caller.listener`."""
+    speaks: Speaks = Speaks.MIXED
+    machines: Mapping[int, Machine] = field(init=False, repr=False)
+    """The machine for each first byte."""
+
+    def __post_init__(self) -> None:
+        self.machines = MACHINES[self.speaks]
+
+    def caller(
+        self, transport: asyncio.BaseTransport, credential: Credential | None, token: str | None
+    ) -> Caller:
+        """Who asks for a stream over this connection."""
+        peer = transport.get_extra_info("peername")
+        return Caller(
+            self.name,
+            peer[0] if isinstance(peer, tuple) else None,
+            None,
+            credential.joined() if credential is not None else None,
+            token,
+        )
+
+
 class Guest(Protocol):
     """A connection as the listener that took it sees it."""
 
@@ -63,7 +94,7 @@ class Guest(Protocol):
     def idle(self) -> bool:
         """Whether nothing is lost when it ends now."""
 
-    async def open_stream(self, target: Target) -> None:
+    async def open_stream(self, target: Target, caller: Caller) -> None:
         """Wait for the upstream; never raises."""
 
     def end(self, code: str) -> None:
@@ -97,7 +128,7 @@ class Owner(Protocol):
     def forget(self, connection: Guest) -> None:
         """The connection's socket is closed."""
 
-    def spawn(self, connection: Guest, target: Target) -> asyncio.Task[None]:
+    def spawn(self, connection: Guest, target: Target, caller: Caller) -> asyncio.Task[None]:
         """Run ``connection.open_stream`` in a task."""
 
     def warn_once(self, code: str, reason: str) -> None:

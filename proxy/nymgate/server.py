@@ -6,6 +6,7 @@ listeners and applications.
 
 import asyncio
 import contextlib
+import functools
 import resource
 import socket
 import time
@@ -16,11 +17,12 @@ from typing import Final, Self
 import structlog
 
 from nym_mixnet.tasks_io import TaskSet
+from nymgate.caller import Caller
 from nymgate.connection_io import Connection
-from nymgate.detect import MACHINES, Speaks
+from nymgate.detect import Speaks
 from nymgate.errors import ListenError
 from nymgate.handshake import Target
-from nymgate.listener_io import Guest, ServerOptions, ServerStats
+from nymgate.listener_io import Guest, Listening, ServerOptions, ServerStats
 from nymgate.upstream import Upstream
 
 __all__ = ["ServerOptions", "ServerStats", "SocksServer"]
@@ -72,13 +74,13 @@ class SocksServer:
     ) -> list[tuple[str, int]]:
         """Take connections on these addresses; returns them with the ports the system chose for port 0."""
         bound: list[tuple[str, int]] = []
-        machines = MACHINES[speaks]
         for host, port in addresses:
             try:
                 sock = socket.create_server((host, port), family=_family(host), backlog=BACKLOG)
                 sock.setblocking(False)
+                listening = Listening(shown_address(host, sock.getsockname()[1]), speaks)
                 server = await self.loop.create_server(
-                    lambda: Connection(self, machines), sock=sock, backlog=ACCEPTED_AT_ONCE
+                    functools.partial(Connection, self, listening), sock=sock, backlog=ACCEPTED_AT_ONCE
                 )
                 sock.listen(BACKLOG)  # create_server made the kernel's queue as short as its own turns
             except OSError as error:
@@ -139,9 +141,9 @@ class SocksServer:
         if not self._connections:
             self._empty.set()
 
-    def spawn(self, connection: Guest, target: Target) -> asyncio.Task[None]:
+    def spawn(self, connection: Guest, target: Target, caller: Caller) -> asyncio.Task[None]:
         """Wait for the upstream in a task of its own."""
-        return self._tasks.spawn(connection.open_stream(target), name="open stream")
+        return self._tasks.spawn(connection.open_stream(target, caller), name="open stream")
 
     def warn_once(self, code: str, reason: str, every_seconds: float = 60.0) -> None:
         """A log line about misuse of the port, at most one a minute for each kind."""
@@ -155,6 +157,10 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
+def shown_address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def raise_descriptor_limit() -> int:
     """Raise the soft limit of open files to the hard one; returns what holds now."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -166,8 +172,7 @@ def raise_descriptor_limit() -> int:
 
 def listen_error(host: str, port: int, error: OSError) -> ListenError:
     """What to say when an address cannot be had."""
-    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return ListenError(
-        f"Cannot listen on {shown}: {error.strerror or error}.",
+        f"Cannot listen on {shown_address(host, port)}: {error.strerror or error}.",
         "Stop the program that uses the port, or choose another with --listen or [listen] mixed.",
     )

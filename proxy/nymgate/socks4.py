@@ -2,7 +2,7 @@
 
 One request, one answer of eight bytes: ``VN CD PORT(2) IP(4) USERID NUL [HOST NUL]``, the host only where the
 address is 0.0.0.x with x not zero (4a). There is no text of the protocol in the RFCs; its author's notes are in
-every implementation. The user id is read and dropped. Only CONNECT; every refusal is 0x5B, the protocol has no
+every implementation. The user id only keeps streams apart. Only CONNECT; every refusal is 0x5B, the protocol has no
 finer word.
 """
 
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Final
 
+from nymgate.credential import credential
 from nymgate.errors import Refusal
 from nymgate.handshake import Action, Connect, Refuse, Target, bad_host
 
@@ -80,6 +81,10 @@ class Socks4Handshake:
         self._move(event)
         return [action]
 
+    def authenticated(self, ok: bool) -> list[Action]:
+        """Never asked: there is no Authenticate."""
+        raise AssertionError("nobody was to be checked")
+
     def succeeded(self) -> bytes:
         """The reply that starts the stream."""
         self._move(Event.SUCCEEDED)
@@ -119,20 +124,20 @@ def _scan(data: bytes) -> _Found | None:
     port, address = int.from_bytes(data[2:4], "big"), data[4:8]
     if address[:3] != bytes(3) or address[3] == 0:
         host: str | None = f"{address[0]}.{address[1]}.{address[2]}.{address[3]}"
-        return _connect("" if address == bytes(4) else host, port, user_end + 1)
+        return _connect("" if address == bytes(4) else host, port, data[_FIXED_BYTES:user_end], user_end + 1)
     start = user_end + 1
     host_end = data.find(0, start, start + HOST_BYTES + 1)
     if host_end < 0:
         if len(data) > start + HOST_BYTES:
             return _bad("E_SOCKS_SYNTAX", "the host does not end")
         return None
-    return _connect(_name(data[start:host_end]), port, host_end + 1)
+    return _connect(_name(data[start:host_end]), port, data[_FIXED_BYTES:user_end], host_end + 1)
 
 
-def _connect(host: str | None, port: int, end: int) -> _Found:
+def _connect(host: str | None, port: int, user: bytes, end: int) -> _Found:
     if not host or port == 0:
         return _bad("E_BAD_TARGET", "not a host and port that can be connected to")
-    return Event.CONNECT, end, Connect(Target(host, port))
+    return Event.CONNECT, end, Connect(Target(host, port), credential(user, b""))
 
 
 def _name(raw: bytes) -> str | None:

@@ -7,6 +7,7 @@ and echo ones. There is none, and must never be one, that connects to a destinat
 
 from typing import Protocol
 
+from nymgate.caller import ANYBODY, Caller
 from nymgate.handshake import Target
 
 
@@ -60,8 +61,8 @@ class Stream(Protocol):
 class Upstream(Protocol):
     """Opens streams."""
 
-    async def open(self, target: Target) -> Stream:
-        """A stream to the target, connected (or, with early success, on its way).
+    async def open(self, target: Target, caller: Caller = ANYBODY) -> Stream:
+        """A stream to the target for that caller, connected (or, with early success, on its way).
 
         Raises an error with ``socks_reply``, ``code`` and ``layer`` (``errors.StreamRefused`` or one of
         ``nym_exit``'s) within bounded time.

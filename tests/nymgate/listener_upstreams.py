@@ -2,6 +2,7 @@
 
 import asyncio
 
+from nymgate.caller import ANYBODY, Caller
 from nymgate.handshake import Target
 from nymgate.upstream import Consumer
 
@@ -59,10 +60,12 @@ class TestUpstream:
 
     def __init__(self) -> None:
         self.streams: list[TestStream] = []
+        self.callers: list[Caller] = []
 
-    async def open(self, target: Target) -> TestStream:
+    async def open(self, target: Target, caller: Caller = ANYBODY) -> TestStream:
         stream = TestStream(self, target)
         self.streams.append(stream)
+        self.callers.append(caller)
         return stream
 
     def started(self, stream: TestStream) -> None: ...
@@ -91,7 +94,7 @@ class RefusingUpstream(TestUpstream):
         super().__init__()
         self.error = error
 
-    async def open(self, target):
+    async def open(self, target, caller=ANYBODY):
         raise self.error
 
 
@@ -104,14 +107,14 @@ class SlowUpstream(EchoUpstream):
         self.waiting = 0
         self.cancelled = 0
 
-    async def open(self, target):
+    async def open(self, target, caller=ANYBODY):
         self.waiting += 1
         try:
             await self.gate.wait()
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
-        return await super().open(target)
+        return await super().open(target, caller)
 
 
 class SourceUpstream(TestUpstream):

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from nymgate.credential import Credential
 from nymgate.errors import REFUSALS
 from nymgate.handshake import Connect, Forward, Refuse, Target
 from nymgate.http_connect import TRANSITIONS, Event, HttpHandshake, State
-from nymgate.http_message import MAX_HEAD_BYTES
+from nymgate.http_message import MAX_HEAD_BYTES, understand
 from tests.nymgate.machines import cut, feed_pieces, single_bytes
 
 
@@ -24,6 +25,34 @@ def pieces(request):
 
 
 @pytest.mark.parametrize(
+    "headers, credential, token",
+    [
+        ((b"Proxy-Authorization: Basic eDp5",), Credential(b"x", b"y"), None),
+        ((b"proxy-AUTHORIZATION:basic   eDp5Ono=\t",), Credential(b"x", b"y:z"), None),
+        ((b"Proxy-Authorization: Basic Og==",), None, None),
+        ((b"Proxy-Authorization: Basic !!",), Credential(b"Basic !!", b"", "http"), None),
+        ((b"Proxy-Authorization: Basic eA==",), Credential(b"Basic eA==", b"", "http"), None),
+        ((b"Proxy-Authorization: Bearer abc",), Credential(b"Bearer abc", b"", "http"), None),
+        ((b"X-Tor-Stream-Isolation: one two",), None, "one two"),
+        ((b"Tor-Stream-Isolation: \xff",), None, "\xff"),
+        ((b"X-Tor-Stream-Isolation: a", b"X-Tor-Stream-Isolation: b"), None, "a\0b"),
+        ((b"X-Tor-Stream-Isolation: a", b"Proxy-Authorization: Basic eDp5"), Credential(b"x", b"y"), "a"),
+        ((b"X-Tor-Stream-Isolation-Not: a", b"X: Proxy-Authorization: Basic eDp5"), None, None),
+    ],
+)
+def test_who_asks(pieces, headers, credential, token):
+    """The same whether the head is read here or by h11."""
+    asked = connect(b"a:80", b"Host: a:80", *headers)
+    ((action,), _) = feed_pieces(HttpHandshake(), pieces(asked))
+    assert action == Connect(Target("a", 80), credential, token)
+    theirs = h11.Connection(h11.SERVER)
+    theirs.receive_data(asked)
+    understood = understand(theirs.next_event())
+    assert (understood.credential, understood.token) == (credential, token)
+    assert "eDp5" not in repr(action)
+
+
+@pytest.mark.parametrize(
     "asked, target",
     [
         (connect(b"example.com:443", b"Host: example.com:443"), Target("example.com", 443)),
@@ -31,7 +60,7 @@ def pieces(request):
         (connect(b"example.com:443"), Target("example.com", 443)),
         (connect(b"[2001:db8::1]:22", b"Host: x", b"User-Agent:", b"X: \t\xff"), Target("2001:db8::1", 22)),
         (connect(b"192.0.2.7:1", b"Content-Length: 0"), Target("192.0.2.7", 1)),
-        (connect(b"a:65535", b"Proxy-Authorization: Basic eDp5"), Target("a", 65535)),
+        (connect(b"a:65535", b"Authorization: Basic eDp5"), Target("a", 65535)),
         (connect(b"a:80", b"X: " + b"y" * (MAX_HEAD_BYTES - 40)), Target("a", 80)),
     ],
 )

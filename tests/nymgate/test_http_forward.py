@@ -599,3 +599,29 @@ def test_the_table_is_closed():
     assert {phase for phase, _ in TRANSITIONS} | set(TRANSITIONS.values()) == set(Phase)
     assert not [phase for phase, _ in TRANSITIONS if phase in (Phase.OVER, Phase.TUNNEL)]
     assert {event for _, event in TRANSITIONS} == set(Event)
+
+
+def caller_get(*headers: bytes) -> bytes:
+    lines = (b"GET http://site.example/ HTTP/1.1", b"Host: site.example", *headers)
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+ALICE = b"Proxy-Authorization: Basic YWxpY2U6"
+BOB = b"Proxy-Authorization: Basic Ym9iOg=="
+APART = b"X-Tor-Stream-Isolation: apart"
+
+
+@pytest.mark.parametrize("others", [(), (BOB,), (ALICE, APART), (APART,)])
+def test_requests_of_different_callers_never_share_a_stream(others):
+    talk = Talk()
+    talk.app(caller_get(ALICE)).far(HELLO).app(caller_get(ALICE)).far(HELLO)
+    assert (len(talk.streams), talk.closed) == (1, 0), "the same caller's do"
+    talk.app(caller_get(*others)).far(HELLO)
+    assert (len(talk.streams), talk.closed) == (2, 1)
+    talk.app(caller_get(ALICE)).far(HELLO)
+    assert (len(talk.streams), talk.closed) == (3, 2)
+    assert talk.end is None
+    for _target, sent in talk.streams:
+        assert b"GET / HTTP/1.1" in sent
+        assert b"uthorization" not in sent
+        assert b"solation" not in sent

@@ -333,7 +333,7 @@ async def test_one_byte_at_a_time_does_not_buy_time():
         (b"\x04\x02\x00\x50\x01\x02\x03\x04\x00", b"\x00\x5b", "E_SOCKS_COMMAND"),
         (b"\x16\x03\x01" + bytes(500), b"\x15\x03\x01", "E_TLS"),
         (b"\xde\xad\xbe\xef" * 10_000, b"", "E_UNKNOWN_PROTOCOL"),
-        (b"\x05\x01\x02", b"\x05\xff", "E_SOCKS_METHOD"),
+        (b"\x05\x01\x01", b"\x05\xff", "E_SOCKS_METHOD"),
     ],
 )
 async def test_garbage_gets_an_answer_and_one_log_line(said, answer, code):

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nymgate.credential import credential
 from nymgate.errors import REFUSALS
 from nymgate.handshake import Connect, Refuse, Target, bad_host
 from nymgate.socks4 import TRANSITIONS, Event, Socks4Handshake, State
@@ -28,21 +29,24 @@ def pieces(request):
 
 
 @pytest.mark.parametrize(
-    "asked, target",
+    "asked, target, user",
     [
-        (request(bytes((192, 0, 2, 7)), 443), Target("192.0.2.7", 443)),
-        (request(bytes((192, 0, 2, 7)), 443, b"someone"), Target("192.0.2.7", 443)),
-        (request(bytes((0, 0, 1, 0)), 443), Target("0.0.1.0", 443)),
-        (by_name(b"example.com", 65535), Target("example.com", 65535)),
-        (by_name(b"example.com", 1, b"u" * 512), Target("example.com", 1)),
-        (by_name(b"x" * 255), Target("x" * 255, 80)),
-        (by_name("bücher.example".encode()), Target("bücher.example", 80)),
-        (by_name(b"[2001:db8::1]"), Target("2001:db8::1", 80)),
+        (request(bytes((192, 0, 2, 7)), 443), Target("192.0.2.7", 443), b""),
+        (request(bytes((192, 0, 2, 7)), 443, b"someone"), Target("192.0.2.7", 443), b"someone"),
+        (request(bytes((0, 0, 1, 0)), 443), Target("0.0.1.0", 443), b""),
+        (by_name(b"example.com", 65535), Target("example.com", 65535), b""),
+        (by_name(b"example.com", 1, b"u" * 512), Target("example.com", 1), b"u" * 512),
+        (by_name(b"x" * 255), Target("x" * 255, 80), b""),
+        (by_name("bücher.example".encode()), Target("bücher.example", 80), b""),
+        (by_name(b"[2001:db8::1]"), Target("2001:db8::1", 80), b""),
     ],
 )
-def test_connect(pieces, asked, target):
+def test_connect(pieces, asked, target, user):
     machine = Socks4Handshake()
-    assert feed_pieces(machine, pieces(asked + b"hello")) == ([Connect(target)], b"hello")
+    assert feed_pieces(machine, pieces(asked + b"hello")) == (
+        [Connect(target, credential(user, b""))],
+        b"hello",
+    )
     assert machine.succeeded() == GRANTED
     assert machine.state is State.CONNECTED
 
@@ -115,7 +119,9 @@ users = st.binary(max_size=512).map(lambda raw: raw.replace(b"\x00", b"x"))
 @given(hosts, st.integers(1, 65535), users, st.binary(max_size=50))
 def test_every_name_and_port_comes_out_as_it_went_in(host, port, user, rest):
     machine = Socks4Handshake()
-    assert machine.feed(by_name(host.encode(), port, user) + rest) == [Connect(Target(host, port))]
+    assert machine.feed(by_name(host.encode(), port, user) + rest) == [
+        Connect(Target(host, port), credential(user, b""))
+    ]
     assert machine.rest == rest
 
 

@@ -6,12 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nymgate.credential import Credential
 from nymgate.errors import REFUSALS, Reply
-from nymgate.handshake import Answer, Connect, Refuse, Target, bad_host
+from nymgate.handshake import Answer, Authenticate, Connect, Refuse, Target, bad_host
 from nymgate.socks5 import TRANSITIONS, Event, Socks5Handshake, State, reply
 
 GREETING = b"\x05\x01\x00"
 CHOSEN = Answer(b"\x05\x00")
+LOGIN = Answer(b"\x05\x02")
+
+
+def login(name: bytes, password: bytes) -> bytes:
+    return bytes((1, len(name))) + name + bytes((len(password),)) + password
 
 
 def request(kind: int, address: bytes, port: int, command: int = 1) -> bytes:
@@ -55,9 +61,7 @@ def feed(request):
         (request(4, ipaddress.ip_address("::ffff:1.2.3.4").packed, 22), Target("::ffff:102:304", 22)),
     ],
 )
-@pytest.mark.parametrize(
-    "greeting", [GREETING, b"\x05\x02\x00\x02", b"\x05\x02\x02\x00", b"\x05\xff" + bytes(range(255))]
-)
+@pytest.mark.parametrize("greeting", [GREETING, b"\x05\x02\x00\x01", b"\x05\x03\x80\x01\x00"])
 def test_connect_by_every_kind_of_address(feed, greeting, asked, target):
     machine = Socks5Handshake()
     assert feed(machine, greeting + asked + b"hello") == [CHOSEN, Connect(target)]
@@ -106,7 +110,66 @@ def test_requests_that_cannot_be_are_refused_with_the_right_code(feed, asked, co
     assert machine.state is State.REFUSED
 
 
-@pytest.mark.parametrize("methods", [b"", b"\x02", b"\x01\x02\x80"])
+@pytest.mark.parametrize(
+    "name, password", [(b"alice", b"secret"), (b"a" * 255, b""), (b"", b"\xff\x00"), (b"", b"")]
+)
+@pytest.mark.parametrize(
+    "greeting", [b"\x05\x01\x02", b"\x05\x02\x00\x02", b"\x05\x02\x02\x00", b"\x05\xff" + bytes(range(255))]
+)
+def test_without_users_a_login_is_taken_as_it_is(feed, greeting, name, password):
+    """Who offers a login wants to be kept apart by it, as with Tor."""
+    machine = Socks5Handshake()
+    said = Credential(name, password) if name or password else None
+    assert feed(machine, greeting + login(name, password) + by_name(b"example.com") + b"hello") == [
+        LOGIN,
+        Answer(b"\x01\x00"),
+        Connect(Target("example.com", 443), said),
+    ]
+    assert machine.rest == b"hello"
+
+
+@pytest.mark.parametrize("methods", [b"", b"\x00", b"\x00\x01"])
+def test_with_users_an_application_without_login_is_refused(feed, methods):
+    (refusal,) = feed(Socks5Handshake(users=True), bytes((5, len(methods))) + methods)
+    assert refusal.data == b"\x05\xff"
+    assert refusal.code == ("E_AUTH_REQUIRED" if b"\x00" in methods else "E_SOCKS_METHOD")
+
+
+def test_with_users_a_login_waits_for_its_answer():
+    for ok in (True, False):
+        machine = Socks5Handshake(users=True)
+        asked = b"\x05\x02\x00\x02" + login(b"alice", b"secret") + by_name(b"example.com") + b"hel"
+        assert machine.feed(asked) == [LOGIN, Authenticate(Credential(b"alice", b"secret"))]
+        assert machine.feed(b"lo") == [], "nothing goes on before it is known who asks"
+        said = Credential(b"alice", b"secret")
+        if ok:
+            assert machine.authenticated(True) == [
+                Answer(b"\x01\x00"),
+                Connect(Target("example.com", 443), said),
+            ]
+            assert machine.rest == b"hello"
+        else:
+            (refusal,) = machine.authenticated(False)
+            assert (refusal.data, refusal.code) == (b"\x01\x01", "E_AUTH_FAILED")
+            assert machine.state is State.REFUSED
+            assert machine.feed(b"more") == []
+
+
+def test_a_login_of_another_version_is_refused(feed):
+    first, refusal = feed(Socks5Handshake(), b"\x05\x01\x02" + b"\x05" + login(b"a", b"b")[1:])
+    assert first == LOGIN
+    assert (refusal.data, refusal.code) == (b"\x01\x01", "E_SOCKS_SYNTAX")
+
+
+def test_logins_do_not_print_themselves():
+    machine = Socks5Handshake(users=True)
+    shown = repr(machine.feed(b"\x05\x01\x02" + login(b"alice", b"secret")))
+    assert "Authenticate" in shown
+    assert "alice" not in shown
+    assert "secret" not in shown
+
+
+@pytest.mark.parametrize("methods", [b"", b"\x01", b"\x01\x80"])
 def test_an_application_that_insists_on_authentication_is_refused(feed, methods):
     (refusal,) = feed(Socks5Handshake(), bytes((5, len(methods))) + methods)
     assert refusal == Refuse(b"\x05\xff", "E_SOCKS_METHOD", "the application insists on authentication")
@@ -135,13 +198,13 @@ def test_any_input_waits_connects_or_is_refused_and_pieces_do_not_matter(data):
     actions = whole(at_once, data)
     assert byte_by_byte(in_pieces, data) == actions
     assert (in_pieces.state, in_pieces.rest) == (at_once.state, at_once.rest)
-    assert at_once.state in (State.GREETING, State.REQUEST, State.CONNECTING, State.REFUSED)
+    assert at_once.state in (State.GREETING, State.LOGIN, State.REQUEST, State.CONNECTING, State.REFUSED)
 
 
 hosts = st.text(min_size=1, max_size=60).filter(lambda t: not bad_host(t) and len(t.encode()) < 256)
 
 
-@given(hosts, st.integers(1, 65535), st.binary(max_size=50), st.lists(st.integers(0, 255), max_size=20))
+@given(hosts, st.integers(1, 65535), st.binary(max_size=50), st.lists(st.integers(3, 255), max_size=20))
 def test_every_name_and_port_comes_out_as_it_went_in(host, port, rest, methods):
     machine = Socks5Handshake()
     greeting = bytes((5, len(methods) + 1, *methods, 0))
