@@ -131,15 +131,21 @@ def shown_value(info: FieldInfo, value: Any) -> Any:
     write = extra(info, "write")
     if write is not None:
         return write(value)
-    return [_without_password(item) for item in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_without_password(item) for item in value]
+    return _without_password(value) if extra(info, "private") else value
 
 
 def _without_password(item: Any) -> Any:
-    if not isinstance(item, str) or "://" not in item or "@" not in item:
+    """Of a URL neither user nor password is shown, wherever they stand."""
+    if not isinstance(item, str) or "://" not in item:
         return item
     parts = urlsplit(item)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{SCRUBBED}@{host}"))
+    netloc = parts.netloc
+    if "@" in netloc:
+        netloc = f"{SCRUBBED}@{netloc.rpartition('@')[2]}"
+    query = SCRUBBED if "pass" in parts.query.lower() else parts.query
+    return f"{parts.scheme}://{netloc}{urlunsplit(('', '', parts.path, query, parts.fragment))}"
 
 
 def listing(effective: Effective) -> list[tuple[str, Any, str]]:

@@ -225,7 +225,7 @@ def _credentials(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         return
     for key, info in settings().items():
         path = Path(folder) / credential_name(key)
-        if extra(info, "secret") and path.exists():
+        if (extra(info, "secret") or extra(info, "private")) and path.exists():
             yield key, _value_file(f"credential {credential_name(key)}", str(path))
 
 
@@ -317,7 +317,8 @@ def _dotted(location: tuple[int | str, ...]) -> str:
 
 def _wrong(key: str, given: object, origin: str, problem: Any) -> tuple[str, str]:
     info = settings()[key]
-    shown = "the value given" if extra(info, "secret") else _shown(given)
+    covered = extra(info, "secret") or extra(info, "private")
+    shown = "the value given" if covered else _shown(given)
     reason = problem["msg"].removeprefix("Value error, ") if problem["type"] == "value_error" else ""
     because = f" ({reason})" if len(reason) > 30 else ""  # short reasons only repeat what `allowed` says
     return f"{origin}: {key} cannot be {shown}{because}.", f"It has to be {extra(info, 'allowed')}."

@@ -5,7 +5,7 @@
 
 import hashlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,20 +21,27 @@ from nym_credentials.errors import (
     OutOfTickets,
     PhraseInvalid,
     PriceChanged,
+    PurchaseConflict,
     PurchaseDeclined,
     StoreInUse,
     StoreKeyWrong,
+    StoreMoved,
     StoreOfAnotherNetwork,
+    StoreUnreachable,
     TicketUnavailable,
     WrongChain,
 )
 from nym_credentials.networks import ChainNetwork
+from nym_credentials.topup.budget import Refusal
+from nym_credentials.topup.hindrances import WORDS, Hindrance
+from nym_credentials.topup.settings import BudgetLimits, TopUpSettings
 from nymgate.config import Config
 from nymgate.config_layers import environment_name
 from nymgate.errors import ConfigError, DependencyFailed, ExitCode, NymgateError
 from nymgate.networks import Network
 from nymgate.sections.types import split_address
 from nymgate.sensitive import Sensitive
+from nymgate.store_place import StorePlace
 
 STORE_FILE_NAME: Final = "tickets.sqlite"
 _FINGERPRINT_DIGITS: Final = 12
@@ -55,7 +62,7 @@ class MoneyPlan:
     """Everything about money that a configuration asks for."""
 
     network: Network
-    store: Path
+    store: StorePlace
     key: StoreKeyChoice
     phrase: Sensitive[str] | None
     """Of the account, if the configuration brings it."""
@@ -63,7 +70,16 @@ class MoneyPlan:
     """The SOCKS address that all of this goes through; None: directly."""
     pay: bool
     """Whether gateways are paid with tickets."""
+    settings: TopUpSettings
+    """When ticketbooks are bought."""
+    limits: BudgetLimits
+    """What may be spent on them."""
     config: Config = field(repr=False)
+
+    @property
+    def tops_up(self) -> bool:
+        """Whether a running proxy buys by itself."""
+        return self.pay and self.config.tickets.top_up
 
     @property
     def chain(self) -> ChainNetwork:
@@ -80,19 +96,43 @@ def money_plan(config: Config, network: Network, folder: Path) -> MoneyPlan:
     """``folder`` is that of the network. ConfigError for what only shows when values are put together."""
     return MoneyPlan(
         network=network,
-        store=_store_path(config, network, folder),
+        store=_store_place(config, network, folder),
         key=_key(config),
         phrase=_secret(config.account.phrase.get_secret_value()),
         proxy=_proxy(config),
         pay=config.tickets.enabled and network.chain is not None,
+        settings=_settings(config),
+        limits=_limits(config),
         config=config,
     )
 
 
-def _store_path(config: Config, network: Network, folder: Path) -> Path:
-    where = config.store.url
-    if where:
-        return Path(where.partition("sqlite+aiosqlite:///")[2] or where).expanduser().absolute()
+def _settings(config: Config) -> TopUpSettings:
+    tickets = config.tickets
+    try:
+        return TopUpSettings.parse(tickets.low_water, tickets.high_water, standby=tickets.standby)
+    except ValueError as error:
+        raise ConfigError(
+            f"tickets.low_water and tickets.high_water do not fit together: {error}.",
+            'Set both, for instance low_water = "12h" and high_water = "48h", or 20 and 60 (tickets).',
+        ) from None
+
+
+def _limits(config: Config) -> BudgetLimits:
+    budget = config.budget
+    return BudgetLimits.parse(
+        budget.per_day, budget.per_month, budget.max_price, budget.reserve, budget.per_deposit
+    )
+
+
+def _store_place(config: Config, network: Network, folder: Path) -> StorePlace:
+    if config.store.url:
+        place = StorePlace.of(config.store.url, folder)
+        return replace(place, folder=folder) if place.shared else place
+    return StorePlace(_store_path(network, folder), folder)
+
+
+def _store_path(network: Network, folder: Path) -> Path:
     if network.name == "localnet" and network.chain is not None:
         # Every local network has keys and money of its own, and they all have one name: endpoints tell them apart.
         ends = " ".join((*network.chain.rpc_urls, *network.nym_api))
@@ -145,6 +185,9 @@ _BY_CLASS: Final[tuple[tuple[type[CredentialsError], ExitCode], ...]] = (
     (PurchaseDeclined, ExitCode.REFUSED),
     (PriceChanged, ExitCode.REFUSED),
     (StoreInUse, ExitCode.BUSY),
+    (PurchaseConflict, ExitCode.BUSY),
+    (StoreUnreachable, ExitCode.NETWORK),
+    (StoreMoved, ExitCode.USAGE),
     (StoreKeyWrong, ExitCode.USAGE),
     (StoreOfAnotherNetwork, ExitCode.USAGE),
     (BookRefused, ExitCode.FAILED),
@@ -171,12 +214,27 @@ _MORE_ADVICE: Final[dict[type[CredentialsError], str]] = {
 
 def explain_money(error: CredentialsError) -> NymgateError:
     """An error of ``nym_credentials`` in the terms of this package."""
+    refusal = getattr(error, "refusal", None)
+    if isinstance(refusal, Refusal):
+        return explain_refusal(refusal)
     code = exit_code_of(error)
     todo = _MORE_ADVICE.get(type(error)) or error.to_do or _ADVICE[code]
     if isinstance(error, InsufficientFunds) and "Send" not in todo:
         todo = f"{_sentence(todo)} Send NYM to the account first"
     return DependencyFailed(
         _sentence(error.happened), _sentence(todo), layer=error.layer, code=error_code(error), exit_code=code
+    )
+
+
+def explain_refusal(refusal: Refusal) -> NymgateError:
+    """A no of the budget."""
+    words = WORDS[refusal.hindrance]
+    return DependencyFailed(
+        f"{words.happened} {refusal.detail}".rstrip(),
+        f"Nothing was signed. {words.to_do}",
+        layer=words.layer,
+        code=refusal.hindrance.value,
+        exit_code=ExitCode.EXHAUSTED if refusal.hindrance is Hindrance.FUNDS else ExitCode.REFUSED,
     )
 
 

@@ -5,37 +5,41 @@ Heavy libraries (wallet, protobufs, database) are loaded when they are used: mos
 
 import asyncio
 import contextlib
-import fcntl
-import os
+import importlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from nym_credentials.errors import CredentialsError, PhraseInvalid
+from nym_credentials.errors import CredentialsError, PhraseInvalid, PurchaseConflict
 from nymgate.config_layers import environment_name
 from nymgate.errors import ConfigError, DataFolderError, StoreBusy
 from nymgate.mixnet_connector_io import mixnet_connector
-from nymgate.money import MoneyPlan, NoAccount, explain_money
+from nymgate.money import MoneyPlan, NoAccount, StoreKeyChoice, explain_money
 from nymgate.sensitive import Sensitive
 
 if TYPE_CHECKING:
     import aiohttp
 
     from nym_credentials.chain.client_io import ChainClient
+    from nym_credentials.chain.source import Quote
     from nym_credentials.chain.wallet import Wallet
     from nym_credentials.purchase.buyer_io import Buyer
     from nym_credentials.purchase.records import Purchase
     from nym_credentials.store.keys import StoreKey
-    from nym_credentials.store.records import BookInfo, Restored
+    from nym_credentials.store.records import BookInfo, Restored, Spending
     from nym_credentials.store.store_io import TicketStore
+    from nym_credentials.topup.budget import Payment, Refusal
+    from nym_credentials.topup.ledger import Ledger
 
 LOCK_POLL_SECONDS: Final = 0.1
 PHRASE: Final = "account.phrase"
 """The name of the phrase among the store's secrets."""
+_BUYER: Final = "nym_credentials.purchase.smartcontract_buyer_io"
+_ALL: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +70,34 @@ class Money:
         from nym_credentials.store.records import Restored
         from nym_credentials.store.store_io import TicketStore
 
-        path = self.plan.store
+        place = self.plan.store
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise DataFolderError(
-                f"The folder {path.parent} cannot be made: {error.strerror}.",
+                f"The folder {place.folder} cannot be made: {error.strerror}.",
                 "Choose another with --data-dir or store.url, or correct its permissions.",
             ) from error
         with explained():
             self._store = await TicketStore.open(
-                path,
-                key=await asyncio.to_thread(_store_key, self.plan),
+                place.where,
+                key=await asyncio.to_thread(store_key, self.plan.key),
                 network=self.plan.network.name,
                 restored=self._restored or Restored.REFUSE,
                 clock=self._clock,
+                folder=place.folder,
             )
+            self._store.purchases.check = self._permit
         return self
+
+    def _permit(self, purchase: "Purchase", others: "Sequence[Spending]") -> None:
+        """Asked by the store before a purchase is planned or signed, with no other replica paying meanwhile."""
+        from nym_credentials.topup.topup_io import BudgetRefused
+        from nymgate.budget import judge_purchase
+
+        refusal = judge_purchase(self.plan.limits, purchase, others, self._clock())
+        if refusal is not None:
+            raise BudgetRefused(refusal)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -178,48 +193,66 @@ class Money:
     @contextlib.asynccontextmanager
     async def quoter(self) -> "AsyncIterator[Buyer]":
         """For asking prices only."""
-        async with self._any_buyer() as buyer:
-            yield buyer
+        with explained():
+            async with self.any_buyer() as buyer:
+                yield buyer
 
     @contextlib.asynccontextmanager
     async def buyer(self, patience_seconds: float = 5.0, **options: Any) -> "AsyncIterator[Buyer]":
         """Buys books, and takes unfinished purchases up again. StoreBusy while another process does."""
-        async with self._alone_buying(patience_seconds), self._any_buyer(**options) as buyer:
-            yield buyer
+        with explained():
+            async with self._turn(patience_seconds), self.any_buyer(**options) as buyer:
+                yield buyer
 
     @contextlib.asynccontextmanager
-    async def _alone_buying(self, patience_seconds: float) -> AsyncIterator[None]:
+    async def _turn(self, patience_seconds: float) -> AsyncIterator[None]:
         """Two processes that buy would take each other's purchases for left behind. Ends with its process."""
-        path = self.plan.store.with_name(f"{self.plan.store.name}.buying")
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            deadline = time.monotonic() + patience_seconds
-            while not _locked(handle):
-                if time.monotonic() >= deadline:
-                    raise StoreBusy(
-                        "Another nymgate is buying ticketbooks with this store at this moment.",
-                        "Wait until it is done; `nymgate tickets pending` shows what it does.",
-                    )
+        deadline = time.monotonic() + patience_seconds
+        async with contextlib.AsyncExitStack() as stack:
+            while True:
+                try:
+                    await stack.enter_async_context(self.store.turn())
+                    break
+                except PurchaseConflict as error:
+                    if time.monotonic() >= deadline:
+                        raise StoreBusy(
+                            "Another nymgate is buying ticketbooks with this store at this moment.",
+                            "Wait until it is done; `nymgate tickets pending` shows what it does.",
+                        ) from error
                 await asyncio.sleep(LOCK_POLL_SECONDS)
             yield
-        finally:
-            os.close(handle)
 
     @contextlib.asynccontextmanager
-    async def _any_buyer(self, **options: Any) -> "AsyncIterator[Buyer]":
-        from nym_credentials.purchase.smartcontract_buyer_io import smart_contract_buyer
-
+    async def any_buyer(self, **options: Any) -> "AsyncIterator[Buyer]":
+        """A buyer that takes its turn when it buys. Its errors are those of ``nym_credentials``, but NoAccount."""
         wallet = await self.wallet()
+        # Loading what signs takes more than a second, and streams are waiting.
+        module = await asyncio.to_thread(importlib.import_module, _BUYER)
+        async with module.smart_contract_buyer(
+            self.plan.chain,
+            wallet,
+            self.store.purchases,
+            clock=self._clock,
+            connector_factory=self.connector_factory,
+            turn=self.store.turn,
+            **options,
+        ) as buyer:
+            yield buyer
+
+    # ---- the budget --------------------------------------------------------------------------------------
+
+    async def payments(self) -> "list[Payment]":
+        """What counts against the caps, of every process that shares the store."""
+        from nymgate.budget import payments_of
+
         with explained():
-            async with smart_contract_buyer(
-                self.plan.chain,
-                wallet,
-                self.store.purchases,
-                clock=self._clock,
-                connector_factory=self.connector_factory,
-                **options,
-            ) as buyer:
-                yield buyer
+            return payments_of(await self.store.purchases.spendings())
+
+    async def refusal(self, quote: "Quote", count: int | None = None) -> "Refusal | None":
+        """Why so many books (None: those of the quote) may not be bought at this offer; None if they may."""
+        from nymgate.budget import judge_quote
+
+        return judge_quote(self.plan.limits, quote, await self.payments(), self._clock(), count)
 
     # ---- what there is -----------------------------------------------------------------------------------
 
@@ -233,6 +266,28 @@ class Money:
         with explained():
             purchases = await self.store.purchases.unfinished_purchases()
         return [purchase for purchase in purchases if purchase.network == self.plan.network.name]
+
+    async def ledger(self, *, tickets: bool = False) -> "Ledger":
+        """Every deposit and book of the store; with ``tickets`` every ticket that was drawn."""
+        from nym_credentials.topup.ledger import Ledger, TicketLine
+
+        with explained():
+            entries = await self.store.ledger() if tickets else []
+            return Ledger.of(
+                await self.store.purchases.purchases(limit=_ALL),
+                await self.store.books(),
+                [
+                    TicketLine(
+                        entry.book_id,
+                        entry.index,
+                        entry.state,
+                        entry.settlement,
+                        entry.taken_unix,
+                        entry.settled_unix,
+                    )
+                    for entry in entries
+                ],
+            )
 
     async def stock(self) -> Stock:
         """Tickets for entry gateways, until when, and what is still to come."""
@@ -257,20 +312,11 @@ def explained() -> Iterator[None]:
         raise explain_money(error) from error
 
 
-def _locked(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _store_key(plan: MoneyPlan) -> "StoreKey | None":
+def store_key(choice: StoreKeyChoice) -> "StoreKey | None":
     """The key of the configuration; None for the key file beside the store. Raises StoreKeyWrong."""
     from nym_credentials.store.keyfile_io import read_key_file
     from nym_credentials.store.keys import StoreKey
 
-    choice = plan.key
     if choice.key is not None:
         return StoreKey.from_text(choice.key.reveal(), environment_name("store.key"))
     if choice.passphrase is not None:

@@ -136,7 +136,8 @@ def test_service_links_of_kubernetes_are_not_ours(home, variable):
         ("exit = 1", "exit", "mixnet.exit"),
         ("[mixnet]\nsleepafter = 1", "mixnet.sleepafter", "mixnet.sleep_after"),
         ('[listen]\nmetrics = "127.0.0.1:9470"', "listen.metrics", "listen.mixed"),
-        ("[budget]\nper_day = 1", "[budget]", ""),
+        ("[budgett]\nper_day = 1", "[budgett]", "budget"),
+        ("[budget]\nper_hour = 1", "budget.per_hour", "budget.per_"),
     ],
 )
 def test_unknown_keys_name_file_key_and_nearest(text, key, nearest):
@@ -286,9 +287,58 @@ def test_secrets_come_by_environment_file_or_credential_and_are_never_shown(tmp_
     assert SECRET not in str(caught.value)
 
 
-def test_the_store_says_what_it_cannot_be_kept_in(home):
-    with pytest.raises(ConfigError, match="SQLite"):
-        load(environ=home | {"NYMGATE_STORE__URL": "postgresql+asyncpg://host/db"})
+@pytest.mark.parametrize("url", ["mysql://u:hunter2@h/db", "postgresql+asyncpg://u:hunter2@h", "sqlite://"])
+def test_the_store_says_what_it_cannot_be_kept_in(home, url):
+    with pytest.raises(ConfigError, match="postgresql") as caught:
+        load(environ=home | {"NYMGATE_STORE__URL": url})
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url, shown",
+    [
+        ("postgresql+asyncpg://u:hunter2@h:5/db", "postgresql+asyncpg://<secret>@h:5/db"),
+        ("postgresql+asyncpg:///db?host=/run/x", "postgresql+asyncpg:///db?host=/run/x"),
+        ("postgresql://h/db?user=u&password=hunter2", "postgresql://h/db?<secret>"),
+        ("/var/lib/tickets", "/var/lib/tickets"),
+    ],
+)
+def test_the_url_of_the_store_is_shown_without_its_password(home, tmp_path, url, shown):
+    (tmp_path / "nymgate.store.url").write_text(url)
+    for given in (
+        {"NYMGATE_STORE__URL": url},
+        {"NYMGATE_STORE__URL_FILE": str(tmp_path / "nymgate.store.url")},
+        {"CREDENTIALS_DIRECTORY": str(tmp_path)},
+    ):
+        effective = load(environ=home | given)
+        assert effective.config.store.url == url
+        rows = {key: value for key, value, _origin in listing(effective)}
+        assert rows["store.url"] == shown
+        assert "hunter2" not in repr(effective) + str(effective.config)
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("TICKETS__LOW_WATER", "9d", "at most 6d"),
+        ("TICKETS__HIGH_WATER", "12 o'clock", "a time such as"),
+        ("TICKETS__LOW_WATER", "0", "a number of tickets"),
+        ("BUDGET__PER_DAY", "-3", "150 NYM"),
+        ("BUDGET__RESERVE", "lots", "150 NYM"),
+        ("BUDGET__MAX_PRICE", "0.1234567 NYM", "finer than the smallest unit"),
+    ],
+)
+def test_marks_and_amounts_that_make_no_sense_are_refused(home, key, value, message):
+    with pytest.raises(ConfigError, match=message):
+        load(environ=home | {f"NYMGATE_{key}": value})
+
+
+def test_marks_and_amounts_may_be_numbers_or_texts(tmp_path):
+    file = tmp_path / "x.toml"
+    file.write_text('[tickets]\nlow_water = 20\nhigh_water = "60"\n[budget]\nper_day = 150\nreserve = ""\n')
+    config = load(file=file, environ={}).config
+    assert (config.tickets.low_water, config.tickets.high_water) == ("20", "60")
+    assert (config.budget.per_day, config.budget.reserve, config.budget.per_month) == ("150", "", "1500 NYM")
 
 
 def test_passwords_in_urls_are_not_listed(home):

@@ -22,6 +22,10 @@ from nym_credentials.errors import (
     StoreKeyWrong,
 )
 from nym_credentials.networks import MAINNET
+from nym_credentials.topup.budget import Refusal
+from nym_credentials.topup.hindrances import Hindrance
+from nym_credentials.topup.settings import BudgetLimits, TopUpSettings
+from nym_credentials.topup.topup_io import BudgetRefused
 from nym_mixnet.errors import NoTickets
 from nym_mixnet.link_state import LinkOptions
 from nymgate import wiring
@@ -96,15 +100,46 @@ def test_advice_names_the_command():
 
 
 def test_each_network_has_its_store_and_each_local_network_its_own(tmp_path):
-    assert plan(tmp_path).store == tmp_path / "mainnet" / "tickets.sqlite"
+    assert plan(tmp_path).store.where == tmp_path / "mainnet" / "tickets.sqlite"
     local = [
-        plan(tmp_path, Network("localnet", (f"http://127.0.0.1:{port}/",), MAINNET)).store
+        plan(tmp_path, Network("localnet", (f"http://127.0.0.1:{port}/",), MAINNET)).store.where
         for port in (1, 2, 1)
     ]
     assert local[0] == local[2] != local[1]
     assert {path.parent for path in local} == {tmp_path / "localnet"}
-    assert plan(tmp_path, **{"store.url": "/x/y"}).store == Path("/x/y")
-    assert plan(tmp_path, **{"store.url": "sqlite+aiosqlite:////x/y"}).store == Path("/x/y")
+    assert plan(tmp_path, **{"store.url": "/x/y"}).store.where == Path("/x/y")
+    assert plan(tmp_path, **{"store.url": "sqlite+aiosqlite:////x/y"}).store.where == Path("/x/y")
+
+
+def test_a_shared_store_is_named_without_its_password(tmp_path):
+    place = plan(tmp_path, **{"store.url": "postgresql+asyncpg://u:hunter2@db.example:5433/tickets"}).store
+    assert (place.shared, place.has_password, place.path) == (True, True, None)
+    assert (str(place), place.folder) == ("tickets on db.example:5433", tmp_path / "mainnet")
+    assert "hunter2" not in repr(place)
+    local = plan(tmp_path, **{"store.url": "postgresql://u@/tickets?host=/run/postgresql"}).store
+    assert (str(local), local.has_password) == ("tickets on /run/postgresql", False)
+
+
+def test_marks_have_to_fit_together(tmp_path):
+    assert plan(tmp_path).settings == TopUpSettings()
+    assert plan(tmp_path).limits == BudgetLimits()
+    for flags in ({"tickets.low_water": "60h"}, {"tickets.low_water": 30}):
+        with pytest.raises(ConfigError, match="low_water"):
+            plan(tmp_path, **flags)
+    assert plan(tmp_path, **{"tickets.low_water": 30, "tickets.high_water": 60}).settings.high.tickets == 60
+    assert plan(tmp_path, **{"budget.per_day": "", "budget.per_deposit": "1"}).limits == BudgetLimits(
+        per_day=None, per_deposit=1_000_000
+    )
+
+
+@pytest.mark.parametrize(
+    "hindrance, code", [(Hindrance.DAY_CAP, 3), (Hindrance.RESERVE, 3), (Hindrance.FUNDS, 5)]
+)
+def test_a_no_of_the_budget_has_its_own_code(hindrance, code):
+    ours = explain_money(BudgetRefused(Refusal(hindrance, "So many are spent.")))
+    assert (ours.code, ours.exit_code, ours.layer) == (hindrance.value, code, "wallet")
+    assert "So many are spent." in ours.what
+    assert ours.todo.startswith("Nothing was signed. ")
 
 
 def test_tickets_are_used_where_there_is_a_chain_and_nobody_said_no(tmp_path):

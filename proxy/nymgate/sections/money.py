@@ -1,18 +1,56 @@
 """What pays for traffic, and where it is kept."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from nym_credentials.errors import InvalidAmount
+from nym_credentials.money import parse_nym
+from nym_credentials.topup.settings import Mark
 from nymgate.sections.types import SIZE_FORM, Section, Size, setting
 from nymgate.units import format_size
+
+STORE_SCHEMES: Final = ("sqlite+aiosqlite", "sqlite", "postgresql+asyncpg", "postgresql", "postgres")
+MARK_FORM: Final = 'a time such as "12h" or "1d12h", at most 6d, or a number of tickets'
+AMOUNT_FORM: Final = 'an amount such as "150 NYM" or "0.5 NYM"'
 
 
 def _store_place(text: str) -> str:
     scheme, separator, _rest = text.partition("://")
-    if separator and scheme != "sqlite+aiosqlite":
-        raise ValueError("this version keeps tickets in SQLite files only")
+    if separator:
+        if scheme not in STORE_SCHEMES:
+            raise ValueError("tickets can be kept in SQLite or PostgreSQL only")
+        try:
+            path = urlsplit(text).path
+        except ValueError:
+            raise ValueError("the URL cannot be read") from None  # its own text may quote a password
+        if len(path) < 2:
+            raise ValueError("the URL names no database")
     return text
+
+
+def _mark(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError("not a mark")
+    Mark.parse(value)
+    return str(value).strip()
+
+
+def _amount(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError("not an amount")
+    text = str(value).strip()
+    try:
+        if text:
+            parse_nym(text)
+    except InvalidAmount as error:
+        raise ValueError(error.happened.rstrip(".")) from None
+    return text
+
+
+Amount = Annotated[str, BeforeValidator(_amount)]
+Level = Annotated[str, BeforeValidator(_mark)]
 
 
 class Account(Section):
@@ -48,6 +86,31 @@ class Tickets(Section):
         SIZE_FORM + ", from 100kB to 1TiB",
         write=format_size,
     )
+    top_up: bool = setting(
+        True,
+        "Buy ticketbooks by itself while `nymgate run` runs, within the limits of `[budget]`. With false only commands "
+        "buy: `nymgate topup now`, `nymgate account obtain-ticketbooks`.",
+        "true or false",
+    )
+    low_water: Level = setting(
+        "12h",
+        "A ticketbook is bought when the tickets in hand last no longer than this at the projected use, or are no "
+        "more than this. Use is measured, cover traffic included.",
+        MARK_FORM,
+    )
+    high_water: Level = setting(
+        "48h",
+        "No ticketbook is bought when the tickets in hand last at least so long, or are at least so many. Of the same "
+        "kind as `low_water`, and not below it. Between the two a book is bought only if all of it will be used up "
+        "before it expires.",
+        MARK_FORM,
+    )
+    standby: bool = setting(
+        True,
+        "Keep a ticketbook in hand although nobody uses it, so that the first use does not wait for a purchase: one "
+        "book a week. With false none is bought after a week without use.",
+        "true or false",
+    )
     through_mixnet: bool = setting(
         False,
         "Send all traffic with the chain, the signers of tickets and the nym-api through the mixnet itself, by the "
@@ -59,18 +122,47 @@ class Tickets(Section):
     )
 
 
+class Budget(Section):
+    """What may be spent on ticketbooks. It holds for everything that buys with the ticket store: `nymgate run`, every
+    command and every replica, whatever a gateway or the chain asks. A purchase that would exceed it is refused before
+    anything is signed. The chain's fee, thousandths of a NYM for each purchase, comes on top of the caps."""
+
+    per_day: Amount = setting(
+        "150 NYM", "At most so much a day, from 00:00 to 24:00 UTC.", AMOUNT_FORM + ", or empty for no cap"
+    )
+    per_month: Amount = setting(
+        "1500 NYM", "At most so much a month of the calendar, UTC.", AMOUNT_FORM + ", or empty for no cap"
+    )
+    per_deposit: Amount = setting(
+        "",
+        "At most so much in one payment, its fee included. One payment is one ticketbook.",
+        AMOUNT_FORM + ", or empty for no cap",
+    )
+    max_price: Amount = setting(
+        "100 NYM",
+        "The highest price of one ticketbook, which is read from the contract before each payment.",
+        AMOUNT_FORM + ", or empty for no cap",
+    )
+    reserve: Amount = setting(
+        "1 NYM", "So much stays in the account whatever happens.", AMOUNT_FORM + ", or empty for nothing"
+    )
+
+
 class Store(Section):
     """Where tickets, purchases and the phrase are kept. All of it is sealed with a key."""
 
-    url: Annotated[str, AfterValidator(_store_place)] = setting(
+    url: Annotated[str, AfterValidator(_store_place), Field(repr=False)] = setting(
         "",
-        "The database. Empty: tickets.sqlite in the folder of the network, within the data folder.",
-        "the path of a file, sqlite+aiosqlite:///path, or empty",
+        "The database. Empty: tickets.sqlite in the folder of the network, within the data folder. PostgreSQL is for "
+        "several replicas, on any number of machines; they need the same key. A password within it is never shown; it "
+        "is better brought by NYMGATE_STORE__URL_FILE or as credential nymgate.store.url than in the file.",
+        "the path of a file, sqlite+aiosqlite:///path, postgresql+asyncpg://user:password@host/database, or empty",
+        private=True,
     )
     key_file: str = setting(
         "",
-        "The file that holds the key, 64 hex digits. Empty: one beside the database, made with it; keep it "
-        "elsewhere if others can read the backups.",
+        "The file that holds the key, 64 hex digits. Empty: one beside the database, made with it, or for PostgreSQL "
+        "shared-tickets.key in the folder of the network; keep it elsewhere if others can read the backups.",
         "the path of a file, or empty",
     )
     key: SecretStr = setting(

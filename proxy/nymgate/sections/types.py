@@ -57,10 +57,20 @@ SIZE_FORM: Final = 'a size such as "64KiB" or "1MB"'
 
 
 def setting(
-    default: Any, doc: str, allowed: str, *, flag: str = "", secret: bool = False, write: Any = None
+    default: Any,
+    doc: str,
+    allowed: str,
+    *,
+    flag: str = "",
+    secret: bool = False,
+    private: bool = False,
+    write: Any = None,
 ) -> Any:
-    """A documented field. ``allowed`` completes "it has to be …"; ``write`` is the inverse of parsing."""
-    extra: dict[str, Any] = {"allowed": allowed, "flag": flag, "secret": secret}
+    """A documented field. ``allowed`` completes "it has to be …"; ``write`` is the inverse of parsing.
+
+    ``private``: a URL that may hold a password, so it is never shown as it is, and is taken as credential as well.
+    """
+    extra: dict[str, Any] = {"allowed": allowed, "flag": flag, "secret": secret, "private": private}
     if write is not None:
         extra["write"] = write
     factory: dict[str, Any] = {"default_factory": lambda: list(default)} if isinstance(default, list) else {}
