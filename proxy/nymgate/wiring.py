@@ -24,12 +24,12 @@ from nym_mixnet.profiles import PROFILES, TrafficProfile
 from nym_mixnet.tickets import PreparedTicket
 from nym_mixnet.topology import RoutingNode, Topology
 from nym_mixnet.topology_io import FileSource, NymApiSource
-from nym_sphinx import Recipient, b58decode
+from nym_sphinx import Recipient
 from nymgate.config import Config
 from nymgate.detect import Speaks
 from nymgate.directory_io import ApiDirectory, FileDirectory
 from nymgate.errors import ConfigError, DependencyFailed, ExitCode, NymgateError, StoreBusy
-from nymgate.exits import choose_entry
+from nymgate.exits import ANYWHERE, Wish, choose_entry
 from nymgate.money import MoneyPlan, explain_money, money_plan
 from nymgate.networks import Network, resolve_network
 from nymgate.sections.types import split_address
@@ -44,7 +44,7 @@ EntryChoice = Callable[[Topology, random.Random], RoutingNode] | bytes
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a configuration asks for. ``entry`` and ``exit`` are None where it says auto."""
+    """What a configuration asks for. ``entry`` and ``exit`` are None where it does not name one node in full."""
 
     network: Network
     folder: Path
@@ -57,30 +57,38 @@ class Plan:
     """Where only some of it is."""
     config: Config
     money: MoneyPlan
+    entry_wish: Wish = ANYWHERE
+    """Which entries will do, by country too."""
+    exit_wish: Wish = ANYWHERE
 
 
 def make_plan(config: Config, data_dir: Path) -> Plan:
     """Resolve names and parse addresses. ConfigError for what only shows when values are put together."""
     network = _network(config, data_dir)
-    entry = None if config.mixnet.entry == "auto" else b58decode(config.mixnet.entry)
-    exit_ = None if config.mixnet.exit == "auto" else Recipient.parse(config.mixnet.exit)
-    if entry is not None and exit_ is not None and exit_.gateway == entry:
+    entry_wish, exit_wish = Wish.parse(config.mixnet.entry), Wish.parse(config.mixnet.exit)
+    if entry_wish.identity is not None and entry_wish.identity == exit_wish.identity:
         raise ConfigError(
             "mixnet.entry and mixnet.exit are at the same gateway, which would see both who asks and for "
             "what.",
             "Choose another entry or another exit, or leave one of them to auto.",
         )
-    if exit_ is None and config.mixnet.topology_file:
+    if exit_wish.recipient is None and config.mixnet.topology_file:
         raise ConfigError(
-            'mixnet.topology_file is set and mixnet.exit is "auto", but such a file names no exits.',
+            f'mixnet.topology_file is set and mixnet.exit is "{config.mixnet.exit}", but such a file names no exits.',
             "Give the exit's full address, or take the topology from a nym-api.",
+        )
+    if entry_wish.countries and config.mixnet.topology_file:
+        raise ConfigError(
+            f'mixnet.topology_file is set and mixnet.entry is "{config.mixnet.entry}", but such a file names no '
+            "countries.",
+            "Give the entry's identity, or take the topology from a nym-api.",
         )
     return Plan(
         network=network,
         folder=data_dir / network.name,  # keys and gateways of one network mean nothing to another
         profile=PROFILES[config.mixnet.profile],
-        entry=entry,
-        exit=exit_,
+        entry=entry_wish.identity,
+        exit=exit_wish.recipient,
         listen=_addresses(config.listen.mixed),
         listen_apart=(
             (Speaks.SOCKS, _addresses(config.listen.socks)),
@@ -88,6 +96,8 @@ def make_plan(config: Config, data_dir: Path) -> Plan:
         ),
         config=config,
         money=money_plan(config, resolve_network(config.network, data_dir), data_dir / network.name),
+        entry_wish=entry_wish,
+        exit_wish=exit_wish,
     )
 
 

@@ -7,27 +7,39 @@ from pydantic import AfterValidator, Field
 from nymgate.sections.types import PositiveDuration, Section, Url, duration_setting, setting
 
 IDENTITY_BYTES: Final = 32
+COUNTRY_PREFIX: Final = "country:"
 
 
-def _entry(text: str) -> str:
-    if text != "auto":
-        _identity(text)
-    return text
+def countries_of(text: str) -> tuple[str, ...] | None:
+    """``country:CH,de`` → ``("CH", "DE")``; None for what is no list of countries. ValueError for a bad code."""
+    if not text.startswith(COUNTRY_PREFIX):
+        return None
+    codes = tuple(code.strip().upper() for code in text.removeprefix(COUNTRY_PREFIX).split(","))
+    if not all(len(code) == 2 and code.isascii() and code.isalpha() for code in codes):
+        raise ValueError("not two-letter codes of countries")
+    return tuple(dict.fromkeys(codes))
 
 
-def _identity(text: str) -> bytes:
+def is_identity(text: str) -> bool:
+    """Whether this is the identity of a node: 32 bytes in base58."""
     from nym_sphinx import (
         b58decode,
     )  # here because loading the packet library costs more than all of this module
 
-    identity = b58decode(text)
-    if len(identity) != IDENTITY_BYTES:
-        raise ValueError("not 32 bytes")
-    return identity
+    try:
+        return len(b58decode(text)) == IDENTITY_BYTES
+    except ValueError:
+        return False
+
+
+def _entry(text: str) -> str:
+    if text != "auto" and countries_of(text) is None and not is_identity(text):
+        raise ValueError("not an identity")
+    return text
 
 
 def _exit(text: str) -> str:
-    if text != "auto":
+    if text != "auto" and countries_of(text) is None and not is_identity(text):
         from nym_sphinx import Recipient
 
         try:
@@ -44,16 +56,28 @@ class Mixnet(Section):
         "auto",
         "The entry gateway: it sees this machine's address and when it is awake, and is kept from start to "
         "start. "
-        '"auto" picks one at the first start.',
-        '"auto" or the identity of a gateway (base58, see `nymgate gateways`)',
+        '"auto" picks one at the first start, better measured ones more often; "country:CH,DE" one in these '
+        "countries, by what operators say of themselves.",
+        '"auto", "country:" with two-letter codes such as "country:CH,DE", or the identity of a gateway (base58, see '
+        "`nymgate gateways`)",
         flag="--entry",
     )
     exit: Annotated[str, AfterValidator(_exit)] = setting(
         "auto",
         "The network requester that opens the connections to the destinations and sees them. "
-        '"auto" takes one that answers, never at the gateway that is the entry.',
-        '"auto" or the full address of a network requester (identity.encryption@gateway)',
+        '"auto" takes one that answers, better measured ones more often, never at the gateway that is the entry, and '
+        "keeps it; when it falls silent or stalls, or does not permit a port, new streams use another one. "
+        '"country:CH,DE" does the same among the exits of these countries, by what operators say of themselves. '
+        "An exit that is named has no substitute.",
+        '"auto", "country:" with two-letter codes such as "country:CH,DE", the identity of the exit\'s gateway, or the '
+        "full address of a network requester (identity.encryption@gateway); see `nymgate exits`",
         flag="--exit",
+    )
+    exit_rotation: PositiveDuration = duration_setting(
+        float("inf"),
+        "After this long in use an exit is replaced by another one for new streams; old ones stay where they are. An "
+        "exit can link the streams of one identity; rotation bounds how many, and lets more exits see some of them.",
+        never=True,
     )
     profile: Literal["standard", "fast", "thrifty", "uncovered"] = setting(
         "standard",
