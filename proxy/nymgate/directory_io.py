@@ -48,7 +48,8 @@ class RunningDirectory:
         self._route: Callable[[], aiohttp.BaseConnector] | None = None
         self._wanted: Callable[[], bool] = lambda: True
         self._failures = 0
-        self._fetched = asyncio.get_running_loop().time()
+        self.fetched = asyncio.get_running_loop().time()
+        """When the newest answer came, on the loop's clock."""
 
     def go_through(self, route: Callable[[], aiohttp.BaseConnector], wanted: Callable[[], bool]) -> None:
         """From now on by this way. ``wanted``: whether the client is in use."""
@@ -68,7 +69,7 @@ class RunningDirectory:
         except MixnetError:
             self._failures += 1
             raise
-        self._failures, self._fetched = 0, loop.time()
+        self._failures, self.fetched = 0, loop.time()
         return topology
 
     async def key_rotation_info(self) -> KeyRotationInfo | None:
@@ -78,5 +79,5 @@ class RunningDirectory:
     def _choose_way(self, now: float) -> None:
         if not isinstance(self._source, NymApiSource):
             return
-        lost = self._failures >= DIRECT_AFTER_FAILURES or now - self._fetched > MAX_AGE_SECONDS
+        lost = self._failures >= DIRECT_AFTER_FAILURES or now - self.fetched > MAX_AGE_SECONDS
         self._source.connector_factory = None if lost else self._route

@@ -8,10 +8,10 @@ data folder that another instance holds.
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 
@@ -23,7 +23,8 @@ from nym_mixnet.link_state import LinkState
 from nym_mixnet.store_io import ClientStore
 from nym_mixnet.tasks_io import TaskSet
 from nym_mixnet.topology import RoutingNode, Topology
-from nym_sphinx import SYSTEM_RNG, b58encode
+from nym_mixnet.topology_io import FileSource, NymApiSource
+from nym_sphinx import SYSTEM_RNG, Recipient, b58encode
 from nymgate import wiring
 from nymgate.directory_io import RunningDirectory
 from nymgate.errors import DependencyFailed, ExitCode, NetworkUnreachable, NoUsableExit, NymgateError
@@ -56,6 +57,41 @@ Directory = Callable[[RunningDirectory, Sleeper], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What the directory says: enough to choose an entry and an exit."""
+
+    topology: Topology
+    exits: Sequence[ExitCandidate]
+
+
+class Neighbours(Protocol):
+    """The other identities of a proxy, for one that makes its choices."""
+
+    def known(self) -> Known | None:
+        """What one of them learned of the network a short while ago."""
+
+    def entry(self) -> bytes | None:
+        """The entry gateway that sees this machine already: one stranger fewer."""
+
+    def exits(self) -> Collection[Recipient]:
+        """Exits that others use: taken only when there is no other."""
+
+
+class _Alone:
+    def known(self) -> Known | None:
+        return None
+
+    def entry(self) -> bytes | None:
+        return None
+
+    def exits(self) -> Collection[Recipient]:
+        return ()
+
+
+ALONE: Final[Neighbours] = _Alone()
+
+
+@dataclass(frozen=True, slots=True)
 class Connected:
     """A way that is up, with all its parts."""
 
@@ -75,6 +111,7 @@ class Identity:
         *,
         spender: Spender | None = None,
         directory: Directory | None = None,
+        neighbours: Neighbours = ALONE,
         rng: random.Random = SYSTEM_RNG,
     ) -> None:
         """``folder`` is where its keys are, for nobody else. ``spender`` pays for it, and is closed with it."""
@@ -84,6 +121,9 @@ class Identity:
         """Opens its streams; says what is missing while it has no way."""
         self.spender = spender
         self._directory = directory
+        self._neighbours = neighbours
+        self._known: Known | None = None
+        self._running: RunningDirectory | None = None
         self._rng = rng
         self._avoid: set[bytes] = set()
         self._connected: Connected | None = None
@@ -112,6 +152,15 @@ class Identity:
     def connected(self) -> Connected | None:
         """The way in use, for those who want its numbers."""
         return self._connected
+
+    def known(self, max_age_seconds: float) -> Known | None:
+        """What it knows of the network, where that is no older."""
+        connected, running, known = self._connected, self._running, self._known
+        if connected is None or running is None or known is None:
+            return None
+        if asyncio.get_running_loop().time() - running.fetched > max_age_seconds:
+            return None
+        return Known(connected.client.topology, known.exits)
 
     async def ready(self) -> Connected:
         """Wait until streams get through. Raises the NymgateError that trying again cannot mend."""
@@ -155,20 +204,17 @@ class Identity:
         plan = self.plan
         active = await self._remembered_entry()
         source = wiring.topology_source(plan, self.spender.watch if self.spender is not None else None)
-        topology = await source.fetch()
+        known = self._neighbours.known() or await self._learn(source)
+        topology, exits = known.topology, known.exits
         topology.ensure_usable()
-        exits = (
-            [ExitCandidate(plan.exit)]
-            if plan.exit is not None
-            else listed_exits(await source.described_nodes())
-        )
         if not exits:
             raise NoUsableExit(
                 "The directory lists no network requester.",
                 "Give one as mixnet.exit, or try another network.",
             )
         entry = self._choose_entry(topology, exits, active)
-        running = RunningDirectory(source, topology)
+        running = self._running = RunningDirectory(source, topology)
+        self._known = known
         client = MixnetClient(
             source=running,
             store=ClientStore(self.folder),
@@ -195,6 +241,12 @@ class Identity:
             self._directory(running, sleeper)
         return Connected(client, exit_client, sleeper, entry)
 
+    async def _learn(self, source: NymApiSource | FileSource) -> Known:
+        topology = await source.fetch()
+        if self.plan.exit is not None:
+            return Known(topology, [ExitCandidate(self.plan.exit)])
+        return Known(topology, listed_exits(await source.described_nodes()))
+
     async def _remembered_entry(self) -> bytes | None:
         async with ClientStore(self.folder) as store:
             return await store.active_gateway()
@@ -202,14 +254,18 @@ class Identity:
     def _choose_entry(
         self, topology: Topology, exits: Sequence[ExitCandidate], active: bytes | None
     ) -> RoutingNode:
-        """The configured one, else the one used so far, else a random one; never the only exit's gateway."""
+        """The configured one, else the one used so far, else the neighbours', else a random one.
+
+        Never the only exit's gateway.
+        """
         if self.plan.entry is not None:
             return topology.gateway(self.plan.entry)
         gateways = {exit_.recipient.gateway for exit_ in exits}
-        if active is not None and active not in self._avoid and leaves_an_exit(active, gateways):
-            for node in topology.entry_gateways():
-                if node.identity == active:
-                    return node
+        for wanted in (active, self._neighbours.entry()):
+            if wanted is not None and wanted not in self._avoid and leaves_an_exit(wanted, gateways):
+                for node in topology.entry_gateways():
+                    if node.identity == wanted:
+                        return node
         return choose_entry(topology, gateways, self._rng, self._avoid)
 
     async def _start(self, client: MixnetClient, entry: RoutingNode) -> None:
@@ -268,21 +324,26 @@ class Identity:
             self._tasks.spawn(self._check_exit(chosen), name="check exit")
             return chosen
         candidates = shuffled(usable_exits(exits, client.topology, client.address.gateway), self._rng)
+        in_use = self._neighbours.exits()
         probe_options = replace(options, surbs=replace(options.surbs, bank_target=0), probe=False)
-        tried = candidates[:EXITS_PROBED_AT_MOST]
-        for start in range(0, len(tried), EXITS_PROBED_AT_ONCE):
-            batch = [
-                ExitClient(client, candidate.recipient, probe_options, rng=self._rng)
-                for candidate in tried[start : start + EXITS_PROBED_AT_ONCE]
-            ]
-            winner = await first_to_answer(batch, EXIT_PROBE_SECONDS)
-            if winner is not None:
-                chosen = ExitClient(client, winner.recipient, options, rng=self._rng)
-                chosen.start()
-                return chosen
+        tried = 0
+        for group in (
+            [candidate for candidate in candidates if candidate.recipient not in in_use],
+            [candidate for candidate in candidates if candidate.recipient in in_use],
+        ):
+            for start in range(0, min(len(group), EXITS_PROBED_AT_MOST), EXITS_PROBED_AT_ONCE):
+                batch = [
+                    ExitClient(client, candidate.recipient, probe_options, rng=self._rng)
+                    for candidate in group[start : start + EXITS_PROBED_AT_ONCE]
+                ]
+                tried += len(batch)
+                winner = await first_to_answer(batch, EXIT_PROBE_SECONDS)
+                if winner is not None:
+                    chosen = ExitClient(client, winner.recipient, options, rng=self._rng)
+                    chosen.start()
+                    return chosen
         raise NoUsableExit(
-            f"None of {len(tried)} exits answers (the directory lists {len(exits)}, some at the entry "
-            f"gateway)."
+            f"None of {tried} exits answers (the directory lists {len(exits)}, some at the entry gateway)."
             if tried
             else "Every exit that the directory lists is at the entry gateway or cannot be reached.",
             "Name one with --exit, or try again later.",

@@ -47,6 +47,6 @@ async def test_what_is_known_from_before_a_long_sleep_is_void(nobody, monkeypatc
         raise AssertionError("no way into the mixnet")
 
     running.go_through(route, lambda: True)
-    monkeypatch.setattr(running, "_fetched", running._fetched - MAX_AGE_SECONDS - 1)
+    monkeypatch.setattr(running, "fetched", running.fetched - MAX_AGE_SECONDS - 1)
     with pytest.raises(NymApiError):
         await running.fetch()

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from nym_localnet.background_io import BackgroundLocalnet
 from nym_localnet.options import LocalnetOptions, Mode
 from nym_sphinx import b58encode
-from nymgate import daemon, wiring
+from nymgate import identity_io, wiring
 from nymgate.cli import app
 from nymgate.config_layers import load
 from nymgate.daemon import Proxy
@@ -332,7 +332,7 @@ def gateway_of(network, name):
 
 
 async def test_a_silent_exit_is_passed_over_even_if_the_entry_has_to_change(choice, tmp_path, monkeypatch):
-    monkeypatch.setattr(daemon, "EXIT_PROBE_SECONDS", 2.0)
+    monkeypatch.setattr(identity_io, "EXIT_PROBE_SECONDS", 2.0)
     live = choice.net.exit_addresses[1]
     home = gateway_of(choice, "gateway2")
     assert live.endswith(b58encode(home.identity)), "exit2 is where this test thinks it is"
@@ -347,7 +347,7 @@ async def test_a_silent_exit_is_passed_over_even_if_the_entry_has_to_change(choi
 
 
 async def test_an_entry_that_does_not_answer_is_passed_over(choice, tmp_path, monkeypatch):
-    monkeypatch.setattr(daemon, "GATEWAY_START_SECONDS", 2.0)
+    monkeypatch.setattr(identity_io, "GATEWAY_START_SECONDS", 2.0)
     dead = gateway_of(choice, "gateway1")
     async with proxy_on(choice, tmp_path, **{"mixnet.entry": b58encode(dead.identity)}):
         pass
