@@ -9,6 +9,7 @@ as spent.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -47,8 +48,11 @@ class BandwidthClaims:
         self._rng = rng
         self._on_change = on_change
         self._wanted = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._answer: asyncio.Future[ClaimAnswered] | None = None
         self._failures = 0
+        self._lacking = False
+        """Whether the last claim failed because there was no ticket."""
         self._settlements = TaskSet("ticket settlements")
         self._said: set[str] = set()
 
@@ -56,6 +60,13 @@ class BandwidthClaims:
         """The allowance changed: claim if there is too little."""
         if self._allowance.wants_claim:
             self._wanted.set()
+
+    def retry(self) -> None:
+        """Something has changed on our side, such as tickets that have come: do not wait for the next attempt.
+
+        Only a claim that failed for want of a ticket is hurried: what a gateway refuses is left alone for a while.
+        """
+        self._hurry.set()
 
     def answered(self, event: ClaimAnswered) -> None:
         """The gateway answered the running claim."""
@@ -80,7 +91,7 @@ class BandwidthClaims:
             else:
                 self._allowance.claim_failed()
                 self._on_change()
-                await asyncio.sleep(self._pause())
+                await self._rest(self._pause())
                 self._wanted.set()
 
     async def finish(self) -> None:
@@ -92,18 +103,29 @@ class BandwidthClaims:
             _LOG.error("the outcome of a ticket is still not recorded: giving up")
             await self._settlements.close()
 
+    async def _rest(self, seconds: float) -> None:
+        self._hurry.clear()
+        if not self._lacking:
+            await asyncio.sleep(seconds)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+
     def _pause(self) -> float:
         longest = self._options.claim_retry_first_seconds * 2.0 ** min(self._failures, 30)
         self._failures += 1
         return self._rng.uniform(0.5, 1.0) * min(longest, self._options.claim_retry_limit_seconds)
 
     async def _claim(self, session: GatewaySession, send: Callable[[], Awaitable[None]]) -> bool:
+        self._lacking = False
         if self._tickets is None:
             answer = await self._ask(session.claim_free, send)
         else:
             try:
                 ticket = await self._tickets.prepare(self._gateway_identity)
             except MixnetError as error:
+                self._lacking = True
                 self._failed(f"no ticket to pay the gateway with: {error}")
                 return False
             except Exception as error:

@@ -293,6 +293,11 @@ class MixnetClient:
     def link_stats(self) -> LinkStats | None:
         return self._link.stats if self._link is not None else None
 
+    def retry_claim(self) -> None:
+        """Tickets have come: a claim that failed for want of one is made again at once."""
+        if self._link is not None:
+            self._link.retry_claim()
+
     @property
     def link_state(self) -> LinkState:
         return self._link.state if self._link is not None else LinkState.CLOSED

@@ -127,6 +127,10 @@ class GatewayLink:
     def gateway(self) -> RoutingNode:
         return self._gateway
 
+    def retry_claim(self) -> None:
+        """Tickets have come: a claim that failed for want of one is made again at once."""
+        self._claims.retry()
+
     def update_gateway(self, gateway: RoutingNode) -> None:
         """The same gateway with fresher addresses, for the next connection."""
         if gateway.identity != self._gateway.identity:

@@ -242,6 +242,29 @@ async def test_no_tickets_is_a_state_that_ends_with_new_ones(error: Exception, s
         assert h.link.stats.sessions == 1
 
 
+async def test_tickets_that_have_come_are_not_waited_for() -> None:
+    purse = Purse(error=NoTickets("the last ticketbook is used up"))
+    never = quick(claim_retry_first_seconds=3_600.0, claim_retry_limit_seconds=3_600.0)
+    async with MiniGateway() as gateway, linked(gateway, tickets=purse, options=never) as h:
+        await h.until(lambda: h.link.stats.claims_failed == 1)
+        purse.error = None
+        h.link.retry_claim()
+        await h.until(lambda: purse.outcomes == [ACCEPTED])
+        await h.ready()
+
+
+async def test_a_gateway_that_refused_is_left_alone_even_if_tickets_come() -> None:
+    purse = Purse()
+    never = quick(claim_retry_first_seconds=3_600.0, claim_retry_limit_seconds=3_600.0)
+    async with MiniGateway() as gateway:
+        gateway.ticket_answer = lambda ticket: ErrorResponse("Internal gateway storage error")
+        async with linked(gateway, tickets=purse, options=never) as h:
+            await h.until(lambda: h.link.stats.claims_failed == 1)
+            h.link.retry_claim()
+            await asyncio.sleep(0.2)
+            assert purse.prepared == 1
+
+
 async def test_a_source_that_cannot_settle_does_not_end_the_link() -> None:
     purse = Purse(settling_fails=True)
     async with MiniGateway() as gateway, linked(gateway, tickets=purse) as h:
