@@ -8,6 +8,8 @@ How badly a book is needed is `Need`, from what is in hand and what will be used
   would not be used up otherwise and what is in hand reaches until then.
 * FREE: between the marks, and certain to be used up before it dies. Bought within hours, at a moment drawn by lot, so
   that deposits do not mirror use; what is in hand then outlasts a day without signers.
+* DUE, put off: where use is slow and a habit, a book that would not be used up waits for midnight even with the last
+  ticket, for as long as what is in hand and what the gateway still grants outlast two tries of a purchase.
 * NONE: everything else; above all whatever would die unused (docs/protocol/10 §6).
 
 A purchase is begun one at a time. What fails is left alone for a while (`BackOff`); what the budget refuses is asked
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from random import Random
 from typing import Final
@@ -51,6 +53,13 @@ ELSEWHERE_SECONDS: Final = 30.0
 ALL_HOURS: Final = frozenset(range(24))
 BURST_MEMORY_DAYS: Final = 9
 _NEGLIGIBLE_TICKETS: Final = 0.5
+_MARGIN_TRIES: Final = 2
+"""For so many tries of a purchase at the highest rate something is kept, where a purchase is put off …"""
+_MOST_MARGIN_TICKETS: Final = 0.5
+"""… and none is put off where that is more."""
+_MAY_REACH: Final = 0.85
+"""Days of a habit differ by as much."""
+_SOONEST_SECONDS: Final = 10.0
 _SHORT_OF_SECONDS: Final = 3 * HOUR_SECONDS
 """A purchase is not put off until midnight if what is in hand lasts no longer than this beyond the floor."""
 
@@ -79,6 +88,8 @@ class Assessment:
     per_day: float
     """Projected."""
     wait_for_midnight: bool = False
+    look_unix: float | None = None
+    """It may look different then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +163,17 @@ class TopUpControl:
 
         if not self._wanted(now, sessions, expected):
             return found(Need.NONE, "Nothing is used, and no book is kept in hand.")
+        dying = self._dies_next(lots, now)
+        low = self.settings.low
+        few = tickets <= floor or self._below(low, tickets, out, now)
+        # A mark in tickets asks for that many in hand, whatever they cost; what dies is not in hand.
+        if dying is not None or (few and low.seconds is not None):
+            look = self._put_off_until(now, lots, sessions, tickets, expected)
+            if look is not None:
+                why = f"{self._lasts(tickets, out, now)}; a book of tomorrow would live a day longer."
+                return replace(found(Need.DUE, why, midnight=True), look_unix=look)
         if tickets == 0:
             return found(Need.URGENT, "There is no ticket.")
-        dying = self._dies_next(lots, now)
         if tickets <= floor:
             if dying is not None and self._quiet(now, lots, sessions, tickets):
                 return found(
@@ -164,8 +183,8 @@ class TopUpControl:
                 Need.URGENT,
                 f"{tickets} tickets are left, and {floor} may be needed before a purchase is done.",
             )
-        if self._below(self.settings.low, tickets, out, now):
-            why = f"{self._lasts(tickets, out, now)}: below the low mark, {self.settings.low}."
+        if self._below(low, tickets, out, now):
+            why = f"{self._lasts(tickets, out, now)}: below the low mark, {low}."
             wasted = waste(lots, expected, now, now)
             midnight = wasted > _NEGLIGIBLE_TICKETS and self._can_wait(now, lots, sessions, tickets, floor)
             return found(Need.DUE, why, midnight=midnight)
@@ -217,6 +236,39 @@ class TopUpControl:
             return False
         return self._dies_next(lots, now) is None or self._can_cross(now, sessions)
 
+    def _put_off_until(
+        self, now: float, lots: Sequence[Lot], sessions: int, tickets: int, expected: Forecast
+    ) -> float | None:
+        """Where use is slow and a habit, a purchase may wait for midnight although few tickets are left, or none but
+        what the gateway still grants. When that has to be looked at again; None if nothing may be put off.
+
+        Where a book is used up in just about its week, each day that one is bought early is a seventh of its price.
+        """
+        if not self.meter.regular(now) or waste(lots, expected, now, now) <= _NEGLIGIBLE_TICKETS:
+            return None
+        rate = self._highest(now) * sessions
+        margin = rate * _MARGIN_TRIES * self.settings.settle_seconds / HOUR_SECONDS
+        # With several sessions the allowance of one is nothing to the others.
+        hand = tickets + self._granted if sessions == 1 else tickets - sessions
+        if margin > _MOST_MARGIN_TICKETS or hand < margin:
+            return None
+        if self._dies_next(lots, now) is not None and not self._can_cross(now, sessions):
+            return None
+        until = next_midnight(now) + self.settings.settle_seconds
+        outlooks = (Outlook.EXPECTED, Outlook.WORST)
+        needed = max(self.meter.forecast(now, outlook, sessions).use(now, until) for outlook in outlooks)
+        # Tickets that do not quite reach may: not every day is like the worst. Until the last is taken nothing is lost.
+        enough = needed + margin if tickets == 0 else needed * _MAY_REACH
+        if hand < enough:
+            return None
+        seconds = (hand - margin) / rate * HOUR_SECONDS if rate > 0 else HOUR_SECONDS
+        return now + max(seconds, _SOONEST_SECONDS)
+
+    def _highest(self, now: float) -> float:
+        """The highest rate of the last days, and what the profile says: tickets an hour and session."""
+        seen = self.meter.peak_at(ALL_HOURS, now, days=BURST_MEMORY_DAYS)
+        return max(self.meter.nominal(), seen, *(rate for _, rate in self.meter.rates(now)))
+
     def _can_cross(self, now: float, sessions: int) -> bool:
         """Whether what gateways grant anyway lasts while a book is bought after midnight, the old ones being dead."""
         midnight = next_midnight(now)
@@ -265,6 +317,8 @@ class TopUpControl:
         self._granted = granted or 0.0
         found = self.assess(now, lots, sessions)
         look = min(now + LOOK_SECONDS, (now // HOUR_SECONDS + 1) * HOUR_SECONDS)
+        if found.look_unix is not None:
+            look = min(look, found.look_unix)
         retry = self.trouble.retry_unix if self.trouble is not None else 0.0
         if unfinished:
             self._note(found, now)
@@ -287,6 +341,8 @@ class TopUpControl:
         known = self._appointment
         if known is not None and known.midnight and 0 < known.moment - now <= AFTER_MIDNIGHT_SECONDS[1]:
             return known.moment  # the day has changed, and what was expected to die has died
+        if known is not None and known.midnight and found.look_unix is not None and known.moment <= now:
+            known = None  # that midnight has passed, and what was in hand reaches until the next
         if known is not None and known.need >= found.need and known.midnight == found.wait_for_midnight:
             return known.moment
         moment = self._draw(found, now)
@@ -375,7 +431,9 @@ class TopUpControl:
         self.supply = next_supply(self.supply, self._event(found))
 
     def _event(self, found: Assessment) -> SupplyEvent:
-        if found.tickets == 0:
+        if found.tickets == 0 and (
+            self.trouble is not None or self._granted < self.settings.grace_tickets / 2
+        ):
             return SupplyEvent.GONE
         trouble = self.trouble is not None and self.trouble.hindrance is not Hindrance.ELSEWHERE
         hindered = trouble and found.need >= Need.DUE
