@@ -21,7 +21,16 @@ PASSED_ON = ("PIP_CERT", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HO
 PASSED_ON += ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 PASSED_ON += ("http_proxy", "https_proxy", "no_proxy")
 ETC = ("passwd", "group", "shadow", "gshadow", "hosts", "resolv.conf", "nsswitch.conf", "login.defs")
-ETC += ("ssl", "ca-certificates", "pip.conf", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime")
+ETC += (
+    "ssl",
+    "ca-certificates",
+    "pip.conf",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "alternatives",
+    "localtime",
+)
 SHIM = "/base/bin"
 
 
@@ -36,7 +45,7 @@ class Root:
 
     def lay_out(self) -> None:
         """What every base image has."""
-        self.folder.mkdir(mode=0o755)
+        self.folder.mkdir(mode=0o755, parents=True)
         for name in ("usr", "proc", "dev", "etc", "var", "root", "run"):
             self.path(name).mkdir()
         self.path("tmp").mkdir()
@@ -61,30 +70,49 @@ class Root:
     def command(self, words: list[str], *, folder: str, user: str = "", read_only: bool = False) -> list[str]:
         """What to start for `words` in this root; the process is the program itself in the end."""
         top = shlex.quote(str(self.folder))
+        mount = program("mount")
         script = []
         if read_only:
-            script += [f"mount --bind {top} {top}", f"mount -o remount,bind,ro {top}"]
-            script += [f"mount --bind {top}{folder} {top}{folder}", f"mount -o remount,bind,rw {top}{folder}"]
-        for mount in _mounts():
-            inside = shlex.quote(str(self.path(mount)))
-            script.append(f"mount --rbind {shlex.quote(mount)} {inside}")
-            if mount not in ("/dev", "/proc"):
-                script.append(f"mount -o remount,bind,ro {inside}")
+            script += [f"{mount} --bind {top} {top}", f"{mount} -o remount,bind,ro {top}"]
+            script += [
+                f"{mount} --bind {top}{folder} {top}{folder}",
+                f"{mount} -o remount,bind,rw {top}{folder}",
+            ]
+        for place in _mounts():
+            inside = shlex.quote(str(self.path(place)))
+            script.append(f"{mount} --rbind {shlex.quote(place)} {inside}")
+            if place not in ("/dev", "/proc"):
+                script.append(f"{mount} -o remount,bind,ro {inside}")
         wanted = words
         if user:
             number, _, group = user.partition(":")
             wanted = ["/usr/bin/setpriv", f"--reuid={number}", f"--regid={group}", "--clear-groups"]
             wanted += ["--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", *words]
         inner = f"cd {shlex.quote(folder)} && exec {shlex.join(wanted)}"
-        script.append(f"exec chroot {top} /bin/sh -c {shlex.quote(inner)}")
-        return ["unshare", "--mount", "--propagation", "private", "sh", "-ec", "\n".join(script)]
+        script.append(f"exec {program('chroot')} {top} /bin/sh -c {shlex.quote(inner)}")
+        return [
+            program("unshare"),
+            "--mount",
+            "--propagation",
+            "private",
+            "/bin/sh",
+            "-ec",
+            "\n".join(script),
+        ]
+
+
+def program(name: str) -> str:
+    """Where it is here; the environment that it gets is the image's."""
+    return shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin") or name
 
 
 def _mounts() -> list[str]:
     found = ["/usr", "/dev", "/proc"]
     if not Path(sys.base_prefix).is_relative_to("/usr"):
         found.append(sys.base_prefix)
-    found += [name for name in ("/bin", "/lib", "/lib64") if Path(name).exists() and not Path(name).is_symlink()]
+    found += [
+        name for name in ("/bin", "/lib", "/lib64") if Path(name).exists() and not Path(name).is_symlink()
+    ]
     return found
 
 
@@ -130,8 +158,11 @@ def _copy(rest: str, root: Root, roots: dict[str, Root], context: Path, folder: 
         there = root.path(os.path.join(folder, target))
         if here.is_dir():
             shutil.copytree(
-                here, there, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
-                if source is context else None,
+                here,
+                there,
+                symlinks=True,
+                dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns("__pycache__") if source is context else None,
             )
         else:
             into = there / here.name if target.endswith("/") or len(names) > 1 else there

@@ -1,0 +1,84 @@
+"""The systemd units: hardened, valid, and a sandbox that the proxy really runs in."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from nymgate.config import Config
+from nymgate.config_layers import credential_name, environment_layer, extra, load, settings
+from nymgate.sections.listen import Listen
+from nymgate.units import parse_duration
+from tests.deploy.unit_sandbox import allowed_calls
+from tests.deploy.unit_sandbox import settings as unit_settings
+
+FOLDER = Path(__file__).parents[2] / "deploy/systemd"
+SERVICE = FOLDER / "nymgate.service"
+SOCKET = FOLDER / "nymgate.socket"
+EXPOSURE_LIMIT = 2.0
+NYMGATE = Path(sys.executable).with_name("nymgate")
+
+
+def analyze(*words):
+    assert shutil.which("systemd-analyze"), "needs systemd's tools"
+    return subprocess.run(
+        ["systemd-analyze", *map(str, words)], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_the_service_is_exposed_to_no_more_than_the_limit():
+    said = analyze("security", "--offline=true", f"--threshold={EXPOSURE_LIMIT * 10:.0f}", SERVICE)
+    assert said.returncode == 0, said.stdout
+    level = float(re.search(r"Overall exposure level for nymgate.service: ([\d.]+)", said.stdout)[1])
+    assert level <= EXPOSURE_LIMIT
+
+
+def test_the_units_are_valid(tmp_path):
+    """systemd wants the program to be there, so it gets this one."""
+    for unit in (SERVICE, SOCKET):
+        text = unit.read_text().replace("/usr/bin/nymgate", str(NYMGATE))
+        (tmp_path / unit.name).write_text(text)
+    said = analyze("verify", "--man=no", tmp_path / SERVICE.name, tmp_path / SOCKET.name)
+    assert (said.returncode, said.stdout + said.stderr) == (0, "")
+
+
+def test_a_wrong_unit_would_be_found_out(tmp_path):
+    (tmp_path / SERVICE.name).write_text(SERVICE.read_text().replace("Type=notify", "Type=nonsense"))
+    said = analyze("verify", "--man=no", tmp_path / SERVICE.name)
+    assert said.stdout + said.stderr
+
+
+def test_the_socket_is_on_loopback_and_named_like_a_setting():
+    lines = SOCKET.read_text().splitlines()
+    addresses = [line.partition("=")[2] for line in lines if line.startswith("ListenStream=")]
+    assert addresses
+    assert all(address.startswith(("127.0.0.1:", "[::1]:")) for address in addresses)
+    (name,) = [line.partition("=")[2] for line in lines if line.startswith("FileDescriptorName=")]
+    assert name in Listen.model_fields
+
+
+def test_what_the_unit_sets_is_known_and_its_credentials_are_secrets():
+    said = unit_settings(SERVICE)
+    environment = dict(pair.split("=", 1) for value in said["Environment"] for pair in value.split())
+    layer = environment_layer(environment)
+    assert layer.values == {"data_dir": f"/var/lib/{said['StateDirectory'][-1]}"}
+    secrets = {credential_name(key) for key, info in settings().items() if extra(info, "secret")}
+    credentials = {value.partition(":")[0] for value in said["LoadCredential"]}
+    assert credentials
+    assert credentials <= secrets
+
+
+def test_stopping_leaves_time_to_drain():
+    said = unit_settings(SERVICE)
+    drain = load(environ={}).config.streams.drain
+    assert parse_duration(said["TimeoutStopSec"][-1] + "s") > drain + 10
+    assert Config.model_fields["streams"]
+
+
+def test_the_filter_of_system_calls_keeps_what_python_needs_and_drops_what_nobody_does():
+    allowed = allowed_calls(unit_settings(SERVICE)["SystemCallFilter"])
+    assert {"epoll_wait", "openat", "futex", "fsync", "connect"} <= allowed
+    assert not {"ptrace", "mount", "chroot", "setuid", "bpf", "init_module", "reboot"} & allowed
