@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from nym_mixnet.profiles import TrafficProfile
+from nym_mixnet.profiles import ENTRY_TICKET_BYTES, TrafficProfile
 from nymgate.money_io import Stock
 from nymgate.units import format_duration, human_bytes
 
@@ -23,6 +23,8 @@ class Banner:
     anonymous: bool
     stock: Stock | None = None
     """What there is to pay with; None where the free allowance is used."""
+    identities: int = 0
+    """So many more than the default one may be made for streams that ask; 0 where isolation is off."""
     socks: tuple[str, ...] = ()
     http: tuple[str, ...] = ()
 
@@ -43,6 +45,8 @@ class Banner:
             "listening_socks": list(self.socks),
             "listening_http": list(self.http),
             "anonymous_replies": self.anonymous,
+            "identities_at_most": 1 + self.identities,
+            "identity_costs": self.identity_cost(),
             **self._stock_fields(),
         }
 
@@ -70,6 +74,7 @@ class Banner:
             f"  exit     {self.exit}",
             f"  profile  {self.cost()}",
             f"  tickets  {self.tickets()}",
+            f"  isolated {self.isolation()}",
         ]
         if not self.anonymous:
             lines.append(
@@ -91,6 +96,16 @@ class Banner:
             text = f"{stock.tickets} left{hours}, the last until {stock.expires} (UTC)"
         return text + (f"; {stock.unfinished} purchase(s) being finished" if stock.unfinished else "")
 
+    def isolation(self) -> str:
+        """What streams cost that ask for an identity of their own."""
+        if not self.identities:
+            return "off: all streams share one identity"
+        return f"up to {self.identities} more identities for callers that ask; each {self.identity_cost()}"
+
+    def identity_cost(self) -> str:
+        """What each costs."""
+        return identity_cost(self.profile, pays=self.stock is not None)
+
     def cost(self) -> str:
         """The profile with its price while awake."""
         costs = self.profile.costs()
@@ -104,3 +119,13 @@ class Banner:
         rest = format_duration(self.sleep_after_seconds)
         sleep = "never sleeps" if rest == "never" else f"sleeps after {rest} without streams"
         return f"{self.profile.name}: {price}; {sleep}"
+
+
+def identity_cost(profile: TrafficProfile, *, pays: bool) -> str:
+    """What one more mixnet identity costs: to begin with, and for as long as it is awake."""
+    hourly = profile.costs().tickets_per_hour
+    awake = f"{hourly:.2g} tickets an hour awake" if hourly else "nothing while idle"
+    if not pays:
+        return f"uses a free allowance of its own, at the pace of {awake}" if hourly else f"costs {awake}"
+    opening = f"1 ticket ({human_bytes(ENTRY_TICKET_BYTES)}) to open its allowance"
+    return f"costs {opening}, then {awake}"

@@ -9,6 +9,7 @@ import contextlib
 import math
 import random
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -20,7 +21,8 @@ from nymgate import wiring
 from nymgate.detect import Speaks
 from nymgate.directory_io import RunningDirectory
 from nymgate.errors import DataFolderError
-from nymgate.identity_io import Connected, Identity
+from nymgate.identities_io import Identities
+from nymgate.identity_io import Connected, Identity, Neighbours
 from nymgate.mixnet_connector_io import mixnet_connector
 from nymgate.money_io import Stock
 from nymgate.purse_io import Purse
@@ -55,14 +57,8 @@ class Proxy:
         async with contextlib.AsyncExitStack() as purse_stack, contextlib.AsyncExitStack() as stack:
             if self.plan.money.pay:
                 self.purse = await purse_stack.enter_async_context(Purse(self.plan.money, rng=self._rng))
-            self.identity = Identity(
-                self.plan,
-                self.plan.folder,
-                spender=self.purse.source_for(b"") if self.purse is not None else None,
-                directory=self._directory,
-                rng=self._rng,
-            )
-            self.server = SocksServer(self.identity.upstream, wiring.server_options(self.plan))
+            self.identities = Identities(self.plan, self._identity)
+            self.server = SocksServer(self.identities, wiring.server_options(self.plan))
             await stack.enter_async_context(self.server)
             self.addresses = await self.server.listen(self.plan.listen)
             for speaks, addresses in self.plan.listen_apart:
@@ -71,7 +67,7 @@ class Proxy:
                 if self.purse.money.proxy is not None:
                     self.purse.money.proxy = self.addresses[0]
                 self._tasks.spawn(self.purse.keep(self._reached), name="purchases")
-            self.identity.start()
+            self.identities.start()
             self._stack, self._purse_stack = stack.pop_all(), purse_stack.pop_all()
         return self
 
@@ -81,9 +77,25 @@ class Proxy:
         await self._tasks.close()
         await self._stack.aclose()
         try:
-            await self.identity.close(hurry=self._hurry)
+            await self.identities.close(hurry=self._hurry)
         finally:
             await self._purse_stack.aclose()  # last: the link settles its tickets while it closes
+
+    def _identity(self, folder: Path, account: bytes, neighbours: Neighbours) -> Identity:
+        return Identity(
+            self.plan,
+            folder,
+            spender=self.purse.source_for(account) if self.purse is not None else None,
+            directory=self._directory,
+            neighbours=neighbours,
+            on_demand=bool(account),
+            rng=self._rng,
+        )
+
+    @property
+    def identity(self) -> Identity:
+        """The default identity, of those who ask for none of their own."""
+        return self.identities.default
 
     @property
     def upstream(self) -> MixnetUpstream:

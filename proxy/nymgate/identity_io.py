@@ -38,7 +38,7 @@ from nymgate.exits import (
 )
 from nymgate.purse_io import Spender
 from nymgate.sleep_io import Sleeper
-from nymgate.upstream_io import MixnetUpstream, Way
+from nymgate.upstream_io import MixnetUpstream, UpstreamOptions, Way
 
 log = structlog.get_logger("nymgate.identity")
 
@@ -112,12 +112,19 @@ class Identity:
         spender: Spender | None = None,
         directory: Directory | None = None,
         neighbours: Neighbours = ALONE,
+        on_demand: bool = False,
         rng: random.Random = SYSTEM_RNG,
     ) -> None:
-        """``folder`` is where its keys are, for nobody else. ``spender`` pays for it, and is closed with it."""
+        """``folder`` is where its keys are, for nobody else. ``spender`` pays for it, and is closed with it.
+
+        ``on_demand``: streams wait for it already, and may do so for as long as a stream may take to connect.
+        """
         self.plan = plan
         self.folder = folder
-        self.upstream = MixnetUpstream(wiring.upstream_options(plan))
+        self.number = 0
+        """0 is the default identity; the others are numbered in the order of their making."""
+        self._on_demand = on_demand
+        self.upstream = MixnetUpstream(self._upstream_options())
         """Opens its streams; says what is missing while it has no way."""
         self.spender = spender
         self._directory = directory
@@ -147,6 +154,19 @@ class Identity:
         finally:
             if self.spender is not None:
                 await self.spender.close()  # last: the link settles its tickets while it closes
+
+    def reload(self, plan: wiring.Plan) -> None:
+        """Take over what can change while running."""
+        self.plan = plan
+        self.upstream.reload(self._upstream_options())
+        if self._connected is not None:
+            self._connected.sleeper.reload(plan.config.mixnet.sleep_after)
+
+    def _upstream_options(self) -> UpstreamOptions:
+        options = wiring.upstream_options(self.plan)
+        if not self._on_demand:
+            return options
+        return replace(options, link_wait_seconds=options.connect_timeout_seconds)
 
     @property
     def connected(self) -> Connected | None:

@@ -54,6 +54,11 @@ class Sleeper:
         self._core.closed(self._loop.time())
         self._set_timer()
 
+    def reload(self, sleep_after_seconds: float) -> None:
+        """From now on sleep after so long."""
+        self._core.sleep_after_seconds = sleep_after_seconds
+        self._set_timer()
+
     async def close(self) -> None:
         """Stop watching."""
         if self._timer is not None:

@@ -104,6 +104,7 @@ def banner_of(proxy: "Proxy", connected: "Connected", stock: "Stock | None" = No
         http=_written(proxy.addresses_apart[Speaks.HTTP]),
         anonymous=plan.config.mixnet.replies == "anonymous",
         stock=stock,
+        identities=plan.config.isolation.max_identities if plan.config.isolation.by else 0,
     )
 
 
