@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from nymgate.config_docs import reference_page
 from nymgate.errors import ExitCode, refusals_page
+from nymgate.exposition import metrics_page
 
 CLI_HEAD: Final = """\
 # Commands
@@ -33,7 +34,12 @@ EXIT_CODES: Final = {
 
 def pages() -> dict[str, str]:
     """File name to text, of all generated pages."""
-    return {"configuration.md": reference_page(), "cli.md": cli_page(), "refusals.md": refusals_page()}
+    return {
+        "configuration.md": reference_page(),
+        "cli.md": cli_page(),
+        "refusals.md": refusals_page(),
+        "metrics.md": metrics_page(),
+    }
 
 
 def commands(command: Any, before: str = "") -> Iterator[str]:

@@ -289,6 +289,18 @@ class Identities:
 
 
 @dataclass(frozen=True, slots=True)
+class Probes:
+    """What was asked to see whether the way works."""
+
+    asked: Mapping[str, int] = _table()
+    """Questions by probe: ``loop`` (our own messages) and ``exit``."""
+    unanswered: Mapping[str, int] = _table()
+    loop_seconds: float | None = _max(None)
+    """How long the last one took, through the mixnet and back."""
+    exit_seconds: float | None = _max(None)
+
+
+@dataclass(frozen=True, slots=True)
 class Costs:
     """What the profile costs one identity that is awake."""
 
@@ -330,6 +342,7 @@ class Snapshot:
     streams: Streams = field(default_factory=Streams)
     exits: Exits = field(default_factory=Exits)
     identities: Identities = field(default_factory=Identities)
+    probes: Probes = field(default_factory=Probes)
     process: Process = field(default_factory=Process)
 
     @property
@@ -376,7 +389,7 @@ def _merged(older: Any, newer: Any) -> Any:
 
 
 _MERGED_INSIDE: Final = frozenset(
-    {"money", "topup", "links", "packets", "streams", "exits", "identities", "process"}
+    {"money", "topup", "links", "packets", "streams", "exits", "identities", "probes", "process"}
 )
 """Records whose fields have rules of their own."""
 
