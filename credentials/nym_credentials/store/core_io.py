@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -31,6 +32,10 @@ def no_point(_name: str) -> None:
     """The hook `at` of a store that nobody watches."""
 
 
+def nobody_counts(_seconds: float) -> None:
+    """The hook `took` of a store that nobody watches."""
+
+
 @dataclass(slots=True)
 class StoreCore:
     """An open store without its tables."""
@@ -44,6 +49,8 @@ class StoreCore:
     clock: Callable[[], float]
     at: Callable[[str], None] = no_point
     """Called with each of `records.POINTS`: tests kill the process there."""
+    took: Callable[[float], None] = nobody_counts
+    """Told how long each transaction took, waiting for its turn included; seconds."""
     tasks: Unbroken = field(default_factory=Unbroken)
     place: str = ""
     """Where the database was when the store was opened (`postgres_io.Place`)."""
@@ -83,8 +90,12 @@ class StoreCore:
         return await self._once(work)
 
     async def _once(self, work: Callable[[AsyncConnection], Awaitable[_Result]]) -> _Result:
-        async with self.database.transaction() as connection:
-            return await work(connection)
+        started = time.monotonic()
+        try:
+            async with self.database.transaction() as connection:
+                return await work(connection)
+        finally:
+            self.took(time.monotonic() - started)
 
     async def advance(self, connection: AsyncConnection) -> int:
         """Raises the generation: from here on, older backups are older. Call `witness` after the commit.

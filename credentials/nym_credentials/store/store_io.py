@@ -158,6 +158,10 @@ class TicketStore:
         )
         return StoreTurn(self._core, own)
 
+    def time_transactions(self, took: Callable[[float], None]) -> None:
+        """`took` is told from now on how long each transaction took, in seconds."""
+        self._core.took = took
+
     def at(self, point: str) -> None:
         """For parts of the store that live outside of this class: see `StoreCore.at`."""
         self._core.at(point)

@@ -62,6 +62,14 @@ async def test_a_book_gives_each_of_its_tickets_once(store):
     assert await store.remaining(TYPE, TODAY) == 0
 
 
+async def test_transactions_are_timed(store):
+    took: list[float] = []
+    store.time_transactions(took.append)
+    await store.take(TYPE, TODAY)
+    assert len(took) >= 2, "a ticket is taken in two"
+    assert all(0 < seconds < 60 for seconds in took)
+
+
 async def test_a_ticket_pays(store):
     from zknym import PayInfo, encode_date
 
