@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses=4
 export PYTHONUTF8 := 1
 
-.PHONY: help setup demo test vectors check coverage format bench soak reference lock clean
+.PHONY: help setup demo test vectors check coverage format bench soak docs reference lock clean
 help:
 	@echo "make demo     a whole Nym network on loopback, and a download through it"
 	@echo "make test     the test suite (minutes)"
@@ -18,6 +18,7 @@ help:
 	@echo "make bench    benchmarks, as ratios measured in the same run"
 	@echo "make soak     long transfers under faults"
 	@echo "make format   rewrite the code as the formatter wants it"
+	@echo "make docs     the manual as web pages, in docs/_build/html"
 	@echo "make reference  rewrite the pages of docs/reference from the code"
 	@echo "make lock     refresh the lock files from pyproject.toml"
 
@@ -62,6 +63,9 @@ bench: $(READY)
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak -s -p no:randomly --timeout=1800
+
+docs: $(READY)
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 reference: $(READY)
 	$(BIN)/python -m nymgate.reference docs/reference

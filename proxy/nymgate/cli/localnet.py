@@ -2,21 +2,32 @@
 
 import json
 import os
+import secrets
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from nymgate.cli.options import DataDirOption, JsonOption, QuietOption, VerboseOption, begin, level_flag
+from nymgate.cli.money import MoneyCommand
+from nymgate.cli.options import (
+    ConfigOption,
+    DataDirOption,
+    JsonOption,
+    QuietOption,
+    VerboseOption,
+    begin,
+    level_flag,
+)
+from nymgate.errors import DependencyFailed, ExitCode
+
+if TYPE_CHECKING:
+    from nymgate.money_io import Money
+
+FAUCET_SECONDS: Final = 30
 
 app = typer.Typer(
     help="A Nym network of its own on this machine.", no_args_is_help=True, rich_markup_mode=None
 )
-
-
-@app.callback()
-def _group() -> None:
-    pass  # so that `up` stays a word of its own while it is the only one
 
 
 @app.command()
@@ -74,7 +85,6 @@ def up(
     from nym_localnet.localnet_io import Localnet, summary
     from nym_localnet.options import LocalnetOptions, Mode
     from nym_localnet.payment_options import PaymentOptions
-    from nymgate.errors import DependencyFailed, ExitCode
     from nymgate.signals_io import until_signal
 
     async def main() -> None:
@@ -126,8 +136,7 @@ def echo_facts(facts: dict[str, object]) -> None:
     typer.echo(f"  files    {facts['folder']}  (network.json for clients of upstream)")
     if "chain" in facts:
         typer.echo("In another terminal:")
-        typer.echo("  nymgate account set --network localnet")
-        typer.echo(f'  curl -d \'{{"address": "n1…"}}\' {facts["faucet"]}')
+        typer.echo("  nymgate localnet fund")
         typer.echo("  nymgate account obtain-ticketbooks --amount 1 --network localnet")
         typer.echo("  nymgate run --network localnet")
     else:
@@ -144,3 +153,79 @@ def echo_payments(facts: dict[str, object]) -> None:
     for url in signers:
         typer.echo(f"  signer   {url}")
     typer.echo(f"  money    {facts['network_toml']}, {facts['network_env']} (programs of upstream)")
+
+
+@app.command()
+def fund(
+    ctx: typer.Context,
+    address: Annotated[
+        str | None, typer.Argument(metavar="ADDRESS", help="Whom to give it to instead of the account.")
+    ] = None,
+    amount: Annotated[str, typer.Option(metavar="AMOUNT", help="How much.")] = "200 NYM",
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = 0,
+) -> None:
+    """Give NYM of the local network (`up --pay`) to the account; makes a throw-away one if none is set.
+
+    It is play money: the chain of that network knows it and nobody else does.
+    """
+    command = MoneyCommand(
+        ctx,
+        config=config,
+        network="localnet",
+        data_dir=data_dir,
+        as_json=as_json,
+        verbose=verbose,
+        quiet=quiet,
+    )
+    from nym_credentials.money import format_nym, parse_nym
+
+    unym, url = parse_nym(amount), command.plan.chain.rpc_urls[0].rstrip("/") + "/faucet"
+    receiver = address or command.run(_account_address)
+    _ask_faucet(url, receiver, unym)
+    if as_json:
+        typer.echo(json.dumps({"address": receiver, "amount": unym, "denom": "unym"}))
+    else:
+        typer.echo(f"{receiver} got {format_nym(unym)}.")
+        typer.echo("Next: nymgate account obtain-ticketbooks --amount 1 --network localnet")
+
+
+async def _account_address(money: "Money") -> str:
+    """Of the account; a new one is made where there is none."""
+    if await money.phrase() is not None:
+        return (await money.wallet()).address
+    from nym_credentials.chain.wallet import phrase_of
+    from nymgate.sensitive import Sensitive
+
+    wallet = await money.keep_phrase(Sensitive(phrase_of(secrets.token_bytes(32))))
+    typer.echo(f"A throw-away account was made and set: {wallet.address}", err=True)
+    return wallet.address
+
+
+def _ask_faucet(url: str, address: str, unym: int) -> None:
+    """Raises DependencyFailed when the faucet does not answer or refuses."""
+    import urllib.error
+    import urllib.request
+
+    body = json.dumps({"address": address, "amount": unym}).encode()
+    # The address is one of this machine: the network file of `localnet up` says so.
+    request = urllib.request.Request(url, body)  # noqa: S310
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever proxy the shell has set
+    try:
+        with opener.open(request, timeout=FAUCET_SECONDS) as answer:
+            answer.read()
+    except (OSError, ValueError) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            reason = error.read(200).decode(errors="replace").strip() or str(error)
+        else:
+            reason = str(error)
+        raise DependencyFailed(
+            f"The faucet gave nothing: {reason.rstrip('.')}.",
+            "Check the address, and that `nymgate localnet up --pay` is running.",
+            layer="chain",
+            code="E_FAUCET",
+            exit_code=ExitCode.NETWORK,
+        ) from error
