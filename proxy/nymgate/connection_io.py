@@ -20,10 +20,10 @@ import structlog
 
 from nymgate.caller import Caller
 from nymgate.detect import machine_for
-from nymgate.errors import REFUSALS
 from nymgate.handshake import Answer, Connect, Forward, Handshake, Refuse, Target
 from nymgate.http_forward_io import ForwardConnection
 from nymgate.listener_io import LINGER_SECONDS, Listening, Owner, Phase, explained, reset_connection
+from nymgate.refusals import REFUSALS
 from nymgate.sensitive import destination
 from nymgate.upstream import Stream
 

@@ -9,8 +9,8 @@ from enum import Enum
 from typing import Final
 
 from nymgate import http_connect, socks4, socks5
-from nymgate.errors import REFUSALS, Refusal
 from nymgate.handshake import Action, Handshake, Refuse
+from nymgate.refusals import REFUSALS, Refusal
 
 TLS_HANDSHAKE: Final = 0x16
 _LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

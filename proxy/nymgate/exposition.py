@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
-from nymgate.errors import REFUSALS
 from nymgate.metric_kinds import OTHER, Kind, Label
 from nymgate.metrics import GENERAL, HEALTH, METRICS, MONEY, OUTCOMES, TRAFFIC
+from nymgate.refusals import REFUSALS
 from nymgate.snapshot import Histogram, Snapshot
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from nymgate.credential import Credential
-from nymgate.errors import Refusal
+from nymgate.refusals import Refusal
 
 MAX_HOST_CHARACTERS: Final = 255
 

@@ -12,9 +12,9 @@ from enum import Enum, auto
 from typing import Final
 
 from nymgate.credential import Credential, of_authorization, of_isolation
-from nymgate.errors import REFUSALS, Refusal
 from nymgate.handshake import Action, Connect, Forward, Refuse
 from nymgate.http_message import MAX_HEAD_BYTES, BadRequest, answer, split_authority
+from nymgate.refusals import REFUSALS, Refusal
 
 _CONNECT: Final = b"CONNECT "
 _SUCCESS: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"

@@ -21,7 +21,6 @@ from typing import Final
 import h11
 
 from nymgate.credential import Credential
-from nymgate.errors import REFUSALS, Refusal
 from nymgate.handshake import Target
 from nymgate.http_message import (
     MAX_HEAD_BYTES,
@@ -32,6 +31,7 @@ from nymgate.http_message import (
     understand,
     upgrade_headers,
 )
+from nymgate.refusals import REFUSALS, Refusal
 
 _SWITCHING: Final = 101
 _SAFE: Final = frozenset((b"GET", b"HEAD", b"OPTIONS"))

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from nymgate.caller import Caller
-from nymgate.errors import REFUSALS
 from nymgate.handshake import Target
 from nymgate.http_forward import (
     CloseStream,
@@ -31,6 +30,7 @@ from nymgate.http_forward import (
 )
 from nymgate.http_forward import Phase as HttpPhase
 from nymgate.listener_io import LINGER_SECONDS, Listening, Owner, Phase, explained, reset_connection
+from nymgate.refusals import REFUSALS
 from nymgate.sensitive import destination
 from nymgate.upstream import Stream
 

@@ -15,8 +15,8 @@ from typing import Any, Final, cast
 import h11
 
 from nymgate.credential import Credential, of_authorization, of_isolation
-from nymgate.errors import REFUSALS, Refusal
 from nymgate.handshake import Target, bad_host
+from nymgate.refusals import REFUSALS, Refusal
 
 MAX_HEAD_BYTES: Final = 32 << 10
 HTTP_PORT: Final = 80

@@ -17,8 +17,8 @@ import structlog
 from nymgate.caller import Caller
 from nymgate.credential import Credential
 from nymgate.detect import MACHINES, Machine, Speaks
-from nymgate.errors import REFUSALS, Refusal, refusal_of
 from nymgate.handshake import Target
+from nymgate.refusals import REFUSALS, Refusal, refusal_of
 from nymgate.upstream import Upstream
 
 log = structlog.get_logger("nymgate.listener")

@@ -8,7 +8,6 @@ values, all of them known beforehand or set by the operator; none names a destin
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from nymgate.errors import REFUSALS
 from nymgate.health import LAYERS, State
 from nymgate.metric_kinds import (
     OTHER,
@@ -27,6 +26,7 @@ from nymgate.metric_kinds import (
     states,
     table,
 )
+from nymgate.refusals import REFUSALS
 from nymgate.snapshot import Money, Snapshot
 
 UNYM: Final = 1_000_000

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from nymgate.config_docs import reference_page
-from nymgate.errors import ExitCode, refusals_page
+from nymgate.errors import ExitCode
 from nymgate.exposition import metrics_page
+from nymgate.refusals import refusals_page
 
 CLI_HEAD: Final = """\
 # Commands

@@ -11,8 +11,8 @@ from enum import Enum, auto
 from typing import Final
 
 from nymgate.credential import credential
-from nymgate.errors import Refusal
 from nymgate.handshake import Action, Connect, Refuse, Target, bad_host
+from nymgate.refusals import Refusal
 
 VERSION: Final = 4
 COMMAND_CONNECT: Final = 1

@@ -18,8 +18,9 @@ from enum import Enum, auto
 from typing import Final, cast
 
 from nymgate.credential import Credential, credential
-from nymgate.errors import REFUSALS, Refusal, Reply
+from nymgate.errors import Reply
 from nymgate.handshake import Action, Answer, Authenticate, Connect, Refuse, Target, bad_host
+from nymgate.refusals import REFUSALS, Refusal
 
 VERSION: Final = 5
 NO_AUTHENTICATION: Final = 0x00

@@ -6,10 +6,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nymgate.credential import Credential
-from nymgate.errors import REFUSALS
 from nymgate.handshake import Connect, Forward, Refuse, Target
 from nymgate.http_connect import TRANSITIONS, Event, HttpHandshake, State
 from nymgate.http_message import MAX_HEAD_BYTES, understand
+from nymgate.refusals import REFUSALS
 from tests.nymgate.machines import cut, feed_pieces, single_bytes
 
 

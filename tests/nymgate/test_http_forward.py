@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nymgate.errors import REFUSALS
 from nymgate.handshake import Target
 from nymgate.http_forward import (
     TRANSITIONS,
@@ -20,6 +19,7 @@ from nymgate.http_forward import (
     Tunnel,
 )
 from nymgate.http_message import MAX_HEAD_BYTES
+from nymgate.refusals import REFUSALS
 from tests.nymgate.machines import cut, single_bytes
 
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"

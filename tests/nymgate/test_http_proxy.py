@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nym_exit.errors import ConnectFailed, ExitRefused, ExitSilent
 from nymgate.detect import Speaks
-from nymgate.errors import REFUSALS
+from nymgate.refusals import REFUSALS
 from nymgate.server import ServerOptions, SocksServer
 from tests.nymgate.listener_upstreams import EchoUpstream, RefusingUpstream, SlowUpstream, TestUpstream
 from tests.nymgate.socks_client import dial

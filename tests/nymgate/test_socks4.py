@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nymgate.credential import credential
-from nymgate.errors import REFUSALS
 from nymgate.handshake import Connect, Refuse, Target, bad_host
+from nymgate.refusals import REFUSALS
 from nymgate.socks4 import TRANSITIONS, Event, Socks4Handshake, State
 from tests.nymgate.machines import cut, feed_pieces, single_bytes
 

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nymgate.credential import Credential
-from nymgate.errors import REFUSALS, Reply
+from nymgate.errors import Reply
 from nymgate.handshake import Answer, Authenticate, Connect, Refuse, Target, bad_host
+from nymgate.refusals import REFUSALS
 from nymgate.socks5 import TRANSITIONS, Event, Socks5Handshake, State, reply
 
 GREETING = b"\x05\x01\x00"

@@ -9,8 +9,9 @@ from nym_exit.client_io import ExitClient
 from nym_exit.errors import ConnectFailed, ExitRefused, ExitSilent
 from nym_exit.options import ExitOptions
 from nym_mixnet.link_state import LinkState
-from nymgate.errors import Reply, StreamRefused, refusal_of
+from nymgate.errors import Reply, StreamRefused
 from nymgate.handshake import Target
+from nymgate.refusals import refusal_of
 from nymgate.sleep import Rest
 from nymgate.sleep_io import Sleeper
 from nymgate.upstream_io import MixnetUpstream, UpstreamOptions, Way
