@@ -11,6 +11,7 @@ from typing import Any, Final
 from nymgate.config_docs import reference_page
 from nymgate.errors import ExitCode
 from nymgate.exposition import metrics_page
+from nymgate.profile_docs import profiles_page
 from nymgate.refusals import refusals_page
 
 CLI_HEAD: Final = """\
@@ -37,6 +38,7 @@ def pages() -> dict[str, str]:
     """File name to text, of all generated pages."""
     return {
         "configuration.md": reference_page(),
+        "profiles.md": profiles_page(),
         "cli.md": cli_page(),
         "refusals.md": refusals_page(),
         "metrics.md": metrics_page(),
