@@ -19,12 +19,13 @@ RETRANSMISSION_SHARE = 3  # at least one slot of so many
 
 
 class Lane(int):
-    """Name of a lane: a connection id (u64), or one of the four special lanes (negative)."""
+    """Name of a lane: a connection id (u64), or one of the special lanes (negative)."""
 
     GENERAL: ClassVar[Lane]
     SURB_REQUEST: ClassVar[Lane]
     ADDITIONAL_SURBS: ClassVar[Lane]
     RETRANSMISSION: ClassVar[Lane]
+    PROBE: ClassVar[Lane]
 
     @classmethod
     def connection(cls, connection_id: int) -> Self:
@@ -38,6 +39,7 @@ Lane.GENERAL = Lane(-1)
 Lane.SURB_REQUEST = Lane(-2)
 Lane.ADDITIONAL_SURBS = Lane(-3)
 Lane.RETRANSMISSION = Lane(-4)
+Lane.PROBE = Lane(-5)
 
 
 class LaneQueues(Generic[T]):

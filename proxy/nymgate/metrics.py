@@ -54,7 +54,7 @@ HINDRANCES: Final = (
 PERIODS: Final = ("day", "month")
 LINK_STATES: Final = ("connecting", "ready", "out_of_bandwidth", "reconnecting", "closed")
 REST_STATES: Final = ("connecting", "awake", "busy", "asleep")
-EXIT_STATES: Final = ("good", "failing", "unknown")
+EXIT_STATES: Final = ("in_use", "open", "up", "untried", "doubtful", "down")
 OUTCOMES: Final = (
     "ok",
     *REFUSALS,
@@ -541,7 +541,7 @@ TRAFFIC: Final = (
     Metric(
         "nymgate_exits",
         _G,
-        "Exits by health.",
+        "Exits that may be used, by what is known of them.",
         table(EXIT_STATES, lambda s: s.exits.states),
         _set("state", EXIT_STATES),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
@@ -28,6 +29,7 @@ class BackOff:
         self._first = first_seconds
         self._most = most_seconds
         self._failing: dict[str, _Failing] = {}
+        self._totals: Counter[str] = Counter()
 
     def failed(self, name: str, now: float) -> float:
         """One more failure; returns when to ask again."""
@@ -36,6 +38,7 @@ class BackOff:
             return entry.until  # asked too early for another reason: that says nothing new
         delay = min(self._most, self._first * 2.0 ** min(entry.times, _MOST_DOUBLINGS))
         entry.times += 1
+        self._totals[name] += 1
         entry.until = now + delay * self._rng.uniform(0.5, 1.0)
         return entry.until
 
@@ -51,6 +54,10 @@ class BackOff:
     def failures(self) -> dict[str, int]:
         """How often each one failed in a row, for metrics."""
         return {name: entry.times for name, entry in self._failing.items()}
+
+    def totals(self) -> dict[str, int]:
+        """How often each one failed since the start, for metrics."""
+        return dict(self._totals)
 
     def enough(self, names: Iterable[str], needed: int) -> float:
         """When at least `needed` of `names` may be asked; 0 if they may be now, or are not that many."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Final, Protocol
@@ -104,6 +104,8 @@ class TopUpStatus:
     """As of the last purchase that was thought about."""
     signer_failures: dict[str, int]
     """In a row, by address."""
+    signer_errors: dict[str, int]
+    """Since the start."""
 
 
 class TopUp:
@@ -187,7 +189,8 @@ class TopUp:
             decision=self._decision,
             bought=self._bought,
             spent=self._spent,
-            signer_failures=self.control.backoff.failures(),
+            signer_failures=_signers(self.control.backoff.failures()),
+            signer_errors=_signers(self.control.backoff.totals()),
         )
 
     async def step(self) -> Decision | None:
@@ -355,6 +358,11 @@ class BudgetRefused(PurchaseDeclined):
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.text)
         self.refusal = refusal
+
+
+def _signers(failures: Mapping[str, int]) -> dict[str, int]:
+    """Without what is no address: the back-off also knows hindrances by their names."""
+    return {name: times for name, times in failures.items() if "://" in name}
 
 
 def lots_of(books: Sequence[BookInfo], ticket_type: TicketType, today: date) -> list[Lot]:

@@ -191,6 +191,7 @@ def test_delays_double_up_to_a_limit_and_differ() -> None:
     assert backoff.failed("one", now - 1) == backoff.until("one")  # too early: nothing new
     backoff.worked("one")
     assert backoff.failures() == {}
+    assert backoff.totals() == {"one": 12}, "what was is not forgotten"
 
 
 def test_enough_of_them() -> None:

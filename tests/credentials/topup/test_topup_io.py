@@ -170,6 +170,7 @@ async def test_each_signer_that_fails_is_left_alone_by_itself(place: Place) -> N
         place.later(15)
     ill = {signer.url for signer in place.world.network.signer_set().signers if signer.index in (1, 2)}
     assert {url.rstrip("/") for url in topup.status().signer_failures} == {url.rstrip("/") for url in ill}
+    assert topup.status().signer_errors.keys() == topup.status().signer_failures.keys()
     assert topup.status().supply is Supply.DEGRADED
     assert topup.status().hindrance is Hindrance.SIGNERS
     place.world.heal()
