@@ -253,6 +253,7 @@ async def entries(connection: AsyncConnection) -> list[TicketEntry]:
             TicketRow.attempts,
             TicketRow.taken_unix,
             TicketRow.settled_unix,
+            TicketRow.gateway,
         ).order_by(TicketRow.book_id, TicketRow.ticket_index)
     )
     return [
@@ -264,6 +265,7 @@ async def entries(connection: AsyncConnection) -> list[TicketEntry]:
             row.attempts,
             row.taken_unix,
             row.settled_unix,
+            row.gateway,
         )
         for row in rows
     ]

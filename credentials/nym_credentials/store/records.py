@@ -197,6 +197,8 @@ class TicketEntry:
     """How often it was drawn: more than once only if it was never sent before."""
     taken_unix: int
     settled_unix: int | None
+    gateway: bytes | None = field(default=None, repr=False)
+    """Keyed hash of the account that it was meant for: it tells accounts apart, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
