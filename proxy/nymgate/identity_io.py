@@ -36,7 +36,7 @@ from nymgate.exits import (
     shuffled,
     usable_exits,
 )
-from nymgate.purse_io import Spender
+from nymgate.purse_sources_io import Spender
 from nymgate.sleep_io import Sleeper
 from nymgate.upstream_io import MixnetUpstream, UpstreamOptions, Way
 
@@ -127,6 +127,8 @@ class Identity:
         self.upstream = MixnetUpstream(self._upstream_options())
         """Opens its streams; says what is missing while it has no way."""
         self.spender = spender
+        if spender is not None:
+            self.upstream.supply = spender.refusal
         self._directory = directory
         self._neighbours = neighbours
         self._known: Known | None = None
@@ -212,7 +214,7 @@ class Identity:
                 pause = self._rng.uniform(longest / 2, longest)
                 log.warning("not.connected", layer=layer, reason=str(error), retry_seconds=round(pause, 1))
                 failures += 1
-                await asyncio.sleep(pause)
+                await (self.spender.pause(pause) if self.spender is not None else asyncio.sleep(pause))
             else:
                 self._avoid.clear()
                 self._connected = connected

@@ -1,8 +1,10 @@
-"""The money side of a running proxy: the ticket source of its gateway link, and purchases that were left unfinished."""
+"""The money side of a running proxy: the ticket sources of its gateway links, the top-up that keeps tickets in hand,
+and purchases that were left unfinished."""
 
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
@@ -10,61 +12,60 @@ from typing import TYPE_CHECKING, Final, Self
 import structlog
 
 from nym_credentials.errors import CredentialsError
-from nym_credentials.tickets.charges import Meter
 from nym_credentials.tickets.rules import ClockWatch
-from nymgate import wiring
-from nymgate.errors import NymgateError, StoreBusy
+from nym_credentials.topup.topup_io import TopUp
+from nymgate.errors import NymgateError, StoreBusy, StreamRefused
 from nymgate.money import MoneyPlan, NoAccount, explain_money
 from nymgate.money_io import Money, Stock
+from nymgate.purse_sources_io import Spender
+from nymgate.supply import SupplyState, refusal
+from nymgate.topup_runner_io import TopUpRunner
+from zknym import TicketType
 
 if TYPE_CHECKING:
     from nym_credentials.purchase.steps import Resumed
-    from nym_credentials.tickets.source_io import StoredTickets
-    from nym_mixnet.client_io import MixnetClient
 
 log = structlog.get_logger("nymgate.purse")
 
 RESUME_FIRST_SECONDS: Final = 5.0
 RESUME_LIMIT_SECONDS: Final = 600.0
 HOUSEKEEPING_SECONDS: Final = 6 * 3600.0
-
-
-class Spender:
-    """Spends the tickets of the one store for one gateway link, with an account of its own at that gateway."""
-
-    def __init__(self, stored: "Callable[[Callable[[], Meter]], StoredTickets]", watch: ClockWatch) -> None:
-        self.watch = watch
-        self._client: MixnetClient | None = None
-        self._links = 0
-        self.stored = stored(self._meter)
-        self.source = wiring.LinkTickets(self.stored, lambda: self._meter().remaining)
-
-    def serves(self, client: "MixnetClient") -> None:
-        """From now on this client's link spends the tickets."""
-        self._client, self._links = client, self._links + 1
-
-    async def close(self) -> None:
-        """Give up tickets that wait to be sent again."""
-        await self.stored.close()
-
-    def _meter(self) -> Meter:
-        stats = None if self._client is None else self._client.link_stats
-        if stats is None:
-            return Meter(None, 0, self._links)
-        return Meter(stats.remaining_bandwidth, stats.bytes_charged, self._links)
+REPLICAS_SECONDS: Final = 60.0
 
 
 class Purse:
     """Use it as an async context manager around everything that may spend."""
 
-    def __init__(self, plan: MoneyPlan, *, rng: random.Random) -> None:
+    def __init__(
+        self, plan: MoneyPlan, *, rng: random.Random, clock: Callable[[], float] = time.time
+    ) -> None:
+        """``clock``: Unix time."""
         self.plan = plan
         self.watch = ClockWatch()
-        self.money = Money(plan)
+        self.money = Money(plan, clock=clock)
+        self.processes: Callable[[], int] = lambda: 1
+        """How many processes of this machine share the store; replicas on PostgreSQL are counted by themselves."""
         self._rng = rng
+        self._clock = clock
+        self._sources: list[Spender] = []
+        self._replicas = 1
+        self._buying = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         await self.money.__aenter__()
+        try:
+            self.runner = await TopUpRunner.make(
+                self.money,
+                profile=self.plan.config.mixnet.profile,
+                sources=lambda: self._sources,
+                sessions=self.sessions,
+                rng=self._rng,
+                turn=self._buying,
+                clock=self._clock,
+            )
+        except BaseException:
+            await self.money.__aexit__(None, None, None)
+            raise
         if self.money.store.left_behind:
             log.warning("tickets.left.behind", count=self.money.store.left_behind)
         return self
@@ -72,22 +73,60 @@ class Purse:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.money.__aexit__(kind, error, trace)
+        try:
+            await self.runner.close()
+            for source in list(self._sources):
+                await source.close()
+        finally:
+            await self.money.__aexit__(kind, error, trace)
 
-    def source_for(self, account: bytes) -> Spender:
-        """What a gateway link takes its tickets from. ``account`` tells links at the same gateway apart."""
-        from nym_credentials.tickets.source_io import StoredTickets
+    # ---- those who spend ---------------------------------------------------------------------------------
 
-        return Spender(
-            lambda meter: StoredTickets(
-                self.money.store,
-                watch=self.watch,
-                meter=meter,
-                ticket_bytes=self.plan.config.tickets.ticket_size,
-                client_identity=account,
-            ),
-            self.watch,
+    def source_for(self, account: bytes = b"") -> Spender:
+        """A ticket source for one more mixnet client, with a meter of its own; close it with the client.
+
+        ``account`` tells clients at the same gateway apart: empty for the one client of a proxy without isolation.
+        """
+        source = Spender(
+            self.money.store,
+            watch=self.watch,
+            ticket_bytes=self.plan.config.tickets.ticket_size,
+            account=account,
+            taken=self.topup.poke,
+            refilled=self.runner.refilled,
+            refusal=self.refusal,
+            closed=self._closed,
         )
+        self._sources.append(source)
+        return source
+
+    def _closed(self, source: Spender) -> None:
+        if source in self._sources:
+            self._sources.remove(source)
+            self.runner.feed.closing(source)
+
+    def sessions(self) -> int:
+        """Clients that send, each with cover traffic of its own: identities times workers or replicas."""
+        return max(1, len(self._sources)) * max(1, self._replicas, self.processes())
+
+    # ---- how it stands -----------------------------------------------------------------------------------
+
+    @property
+    def topup(self) -> TopUp:
+        """The control loop that buys."""
+        return self.runner.topup
+
+    def supply(self) -> SupplyState:
+        """ok, degraded or exhausted, in one sentence."""
+        return self.runner.supply()
+
+    def refusal(self) -> StreamRefused | None:
+        """What a stream hears now if it cannot be paid for."""
+        return refusal(self.supply())
+
+    async def refilled(self, limit_seconds: float) -> bool:
+        """Wait until tickets have come after there were none; False if that takes longer."""
+        return await self.runner.refilled(limit_seconds)
 
     async def stock(self) -> Stock:
         """What there is."""
@@ -96,13 +135,30 @@ class Purse:
     # ---- for as long as the proxy runs -------------------------------------------------------------------
 
     async def keep(self, reached: Callable[[], "asyncio.Future[None]"]) -> None:
-        """Finish what was left unfinished, and tidy up. ``reached``: done when chain and signers can be asked."""
+        """Top up, finish what was left unfinished, and tidy up.
+
+        ``reached``: done when chain and signers can be asked.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.runner.run(reached), name="top up")
+            tasks.create_task(self._finish(reached), name="unfinished purchases")
+            if self.money.store.shared:
+                tasks.create_task(self._count_replicas(), name="replicas")
+
+    async def _count_replicas(self) -> None:
+        while True:
+            with contextlib.suppress(CredentialsError):
+                alive = [one for one in await self.money.store.replicas() if one.lease_seconds > 0]
+                self._replicas = max(1, len(alive))
+            await asyncio.sleep(REPLICAS_SECONDS)
+
+    async def _finish(self, reached: Callable[[], "asyncio.Future[None]"]) -> None:
         failures = 0
         while True:
             try:
                 with contextlib.suppress(CredentialsError):
                     await self.money.store.forget_expired(self.money.today)
-                if not await self.money.unfinished():
+                if not await self._left_to_finish():
                     failures = 0
                     await asyncio.sleep(HOUSEKEEPING_SECONDS)
                     continue
@@ -120,8 +176,15 @@ class Purse:
             failures += 1
             await asyncio.sleep(self._rng.uniform(longest / 2, longest))
 
+    async def _left_to_finish(self) -> bool:
+        """Unfinished purchases that the top-up does not take up itself."""
+        unfinished = await self.money.unfinished()
+        if self.plan.tops_up:
+            unfinished = [item for item in unfinished if item.ticket_type is not TicketType.MIXNET_ENTRY]
+        return bool(unfinished)
+
     async def _resume(self) -> "list[Resumed]":
-        async with self.money.buyer(patience_seconds=0.0) as buyer:
+        async with self._buying, self.money.buyer(patience_seconds=0.0) as buyer:
             results = await buyer.resume()
         for item in results:
             kind, state = item.purchase.ticket_type.label, item.purchase.state.value

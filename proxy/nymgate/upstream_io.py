@@ -21,6 +21,8 @@ from nymgate.upstream import Consumer
 
 LINK_POLL_SECONDS = 0.05
 LINK_WAIT_SECONDS = 10.0
+START = "topology"
+"""The layer that is missing before the first attempt has come to an end."""
 
 
 class Opener(Protocol):
@@ -70,12 +72,14 @@ class MixnetUpstream:
         self._options = options
         self._way: Way | None = None
         self._changed = asyncio.Event()
-        self.missing = ("topology", "the proxy is still looking for a way into the mixnet")
+        self.missing = (START, "the proxy is still looking for a way into the mixnet")
         """Layer and reason for refusals while there is no way."""
         self.first_bytes = Tally()
         """Seconds from asking for a stream until its first byte came back."""
         self.target_failures = 0
         """Streams in a row that could not be connected to their destinations, the last ones."""
+        self.supply: Callable[[], StreamRefused | None] = lambda: None
+        """Says why streams cannot be paid for, where waiting does not help; None while they can."""
         self._hopeless: NymgateError | None = None
 
     def reload(self, options: UpstreamOptions) -> None:
@@ -129,15 +133,25 @@ class MixnetUpstream:
             way = self._way
             if way is not None and way.link.link_state is LinkState.READY:
                 return way
+            broke = self._lacks_allowance(way)
+            if broke and (unpaid := self.supply()) is not None:
+                raise unpaid
             left = deadline - loop.time()
             if left <= 0 or self._hopeless is not None:
                 raise self._refusal(way)
-            # The link has no event for others to wait for; the way itself has.
+            # Neither the link nor the tickets have an event for others to wait for; the way itself has.
+            polls = broke or way is not None or self.missing[0] == START
             try:
-                async with asyncio.timeout(left if way is None else min(left, LINK_POLL_SECONDS)):
+                async with asyncio.timeout(min(left, LINK_POLL_SECONDS) if polls else left):
                     await self._changed.wait()
             except TimeoutError:
                 continue
+
+    def _lacks_allowance(self, way: Way | None) -> bool:
+        """Whether it is for want of a ticket that nothing can be sent."""
+        if way is None:
+            return self.missing[0] == "tickets"
+        return way.link.link_state is LinkState.OUT_OF_BANDWIDTH
 
     def _refusal(self, way: Way | None) -> StreamRefused:
         if way is None:

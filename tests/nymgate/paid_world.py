@@ -42,10 +42,12 @@ async def paying_network(**payment: Any) -> AsyncIterator[Localnet]:
 
 
 def plan_for(net: Localnet, folder: Path, **flags: Any) -> wiring.Plan:
+    """Buys nothing by itself, unless the flags say so."""
     settings = {
         "network": str(net.data_dir / "localnet.toml"),
         "listen.mixed": ["127.0.0.1:0"],
         "mixnet.profile": "uncovered",
+        "tickets.top_up": False,
     }
     config = load(environ={"HOME": str(folder)}, flags=settings | flags).config
     return wiring.make_plan(config, folder)

@@ -141,10 +141,12 @@ class Unplugged(BaseException):
     """The process is gone."""
 
 
-@pytest.mark.parametrize("point", [Point.SENT, Point.DEPOSITED, Point.SHARE_STORED])
-async def test_what_a_dead_process_has_paid_for_is_finished_by_run(tmp_path, point):
+@pytest.mark.parametrize(
+    "point, top_up", [(Point.SENT, False), (Point.DEPOSITED, True), (Point.SHARE_STORED, False)]
+)
+async def test_what_a_dead_process_has_paid_for_is_finished_by_run(tmp_path, point, top_up):
     async with paying_network() as net:
-        plan = plan_for(net, tmp_path)
+        plan = plan_for(net, tmp_path, **{"tickets.top_up": top_up})
 
         def pull_the_plug(here):
             if here is point:
