@@ -1,0 +1,227 @@
+"""A running proxy keeps itself in tickets: from an empty store, through an empty wallet, a price and a budget."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from dataclasses import replace
+
+import pytest
+
+from nym_credentials.topup.hindrances import Hindrance, Supply
+from nymgate.burn_feed_io import METER
+from nymgate.daemon import Proxy
+from nymgate.errors import StreamRefused
+from nymgate.money_io import Money
+from nymgate.sensitive import Sensitive
+from tests.nymgate.paid_world import (
+    LIMIT_SECONDS,
+    NYM,
+    account_with,
+    buy,
+    new_phrase,
+    paying_network,
+    plan_for,
+    until,
+)
+from tests.nymgate.socks_client import dial, through
+from zknym import TICKETS_PER_BOOK
+
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+LINK_WAIT_SECONDS = 60.0
+"""Refusals must not take as long as this."""
+
+
+@contextlib.asynccontextmanager
+async def echo():
+    """A server that sends back what it gets; yields its port."""
+
+    async def answer(reader, writer):
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@contextlib.asynccontextmanager
+async def running(plan):
+    """A proxy whose streams would wait for the link for a minute."""
+    async with Proxy(plan) as proxy:
+        upstream = proxy.identity.upstream
+        upstream.reload(replace(upstream._options, link_wait_seconds=LINK_WAIT_SECONDS))
+        yield proxy
+
+
+async def http_status(port, target_port):
+    """What CONNECT hears: status and body."""
+    async with dial(port) as (reader, writer), asyncio.timeout(LIMIT_SECONDS):
+        writer.write(
+            b"CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % (target_port, target_port)
+        )
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        status = int(head.split()[1])
+        body = b"" if status == 200 else await reader.read()
+        return status, head, body.decode()
+
+
+async def works(port, target_port):
+    """Whether bytes go there and back."""
+    async with through(port, "127.0.0.1", target_port) as (reader, writer, reply):
+        if reply != 0:
+            return False
+        writer.write(b"there and back")
+        return await reader.readexactly(14) == b"there and back"
+
+
+async def refused(proxy, target_port, code, status):
+    """Streams hear this, promptly and in every protocol."""
+    port = proxy.addresses[0][1]
+    await until(lambda: proxy.purse.supply().code == code)
+    await until(lambda: proxy.identity.upstream.missing[0] == "tickets" or proxy.identity.connected)
+    began = time.monotonic()
+    found, head, body = await http_status(port, target_port)
+    assert (found, body.startswith(f"{code} (")) == (status, True), body
+    assert code in head, "Proxy-Status names it as well"
+    async with through(port, "127.0.0.1", target_port) as (_reader, _writer, reply):
+        assert reply == 1, "general failure"
+    assert time.monotonic() - began < LINK_WAIT_SECONDS / 2
+    return body
+
+
+async def test_an_empty_wallet_is_refused_and_goes_on_by_itself_when_the_faucet_pays(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    async with paying_network() as net, echo() as port:
+        plan = plan_for(net, tmp_path, **{"tickets.top_up": True})
+        async with running(plan) as proxy:
+            body = await refused(proxy, port, "E_NO_ACCOUNT", 402)
+            assert "nymgate account set" in body
+            assert proxy.purse.supply().owner
+            async with Money(plan.money) as money:
+                wallet = await money.keep_phrase(Sensitive(new_phrase()))
+            body = await refused(proxy, port, "E_WALLET_FUNDS", 402)
+            assert "Send NYM" in body
+            supply = proxy.purse.supply()
+            assert (supply.state, supply.tickets) == (Supply.EXHAUSTED, 0)
+            await net.payments.fund(wallet.address, 200 * NYM)
+            await until(lambda: works(proxy.addresses[0][1], port))
+            assert proxy.purse.supply().state is Supply.OK
+            assert proxy.purse.supply().since_unix >= supply.since_unix
+            assert (await proxy.purse.stock()).tickets == TICKETS_PER_BOOK - 1
+        assert (await net.payments.books()).deposits == 1
+
+
+async def test_the_first_start_with_a_funded_account_gets_traffic_by_itself(tmp_path):
+    async with paying_network() as net, echo() as port:
+        plan = plan_for(net, tmp_path, **{"tickets.top_up": True})
+        async with account_with(net, plan), Proxy(plan) as proxy:
+            # One request, at once: it is held until there is a way, not refused.
+            assert await works(proxy.addresses[0][1], port)
+        assert (await net.payments.books()).deposits == 1
+
+
+async def test_a_price_above_the_budget_is_refused_before_signing_and_clears_when_it_falls(tmp_path):
+    async with paying_network() as net, echo() as port:
+        plan = plan_for(net, tmp_path, **{"tickets.top_up": True, "budget.max_price": "50 NYM"})
+        async with account_with(net, plan) as money, running(plan) as proxy:
+            body = await refused(proxy, port, "E_BUDGET_PRICE", 402)
+            assert "75 NYM" in body
+            assert "50 NYM" in body
+            with pytest.raises(Exception, match="more than it may") as caught:
+                await buy(money)
+            assert caught.value.code == "E_BUDGET_PRICE"
+            assert net.payments.balance((await money.wallet()).address) == 200 * NYM
+            net.payments.set_price(40 * NYM)
+            await until(lambda: works(proxy.addresses[0][1], port))
+            assert proxy.purse.supply().state is Supply.OK
+
+
+async def test_a_spent_budget_refuses_until_the_day_changes_and_holds_for_commands(tmp_path):
+    async with paying_network() as net, echo() as port:
+        plan = plan_for(net, tmp_path, **{"tickets.top_up": True, "budget.per_day": "100 NYM"})
+        async with account_with(net, plan, 400) as money:
+            await buy(money)
+            [book] = await money.books()
+            await money.store.give_up_book(book.book_id)
+            async with running(plan) as proxy:
+                body = await refused(proxy, port, "E_BUDGET_DAY", 402)
+                assert "75 NYM of 100 NYM are spent" in body
+                assert "It is tried again by itself at " in body
+                retry = proxy.purse.supply().retry_unix
+                assert retry % 86_400 < 300, "just after midnight, UTC"
+                with pytest.raises(Exception, match="budget of this UTC day"):
+                    await buy(money)
+                # The owner allows more.
+                proxy.purse.topup.limits = replace(proxy.purse.topup.limits, per_day=None)
+                proxy.purse.money.plan = replace(plan.money, limits=proxy.purse.topup.limits)
+                proxy.purse.runner.retry()
+                await until(lambda: works(proxy.addresses[0][1], port))
+        assert (await net.payments.books()).deposits == 2
+
+
+async def test_signers_that_are_down_are_not_the_owners_business(tmp_path):
+    async with paying_network() as net, echo() as port:
+        for signer in net.payments.signers:
+            signer.faults.down = True
+        plan = plan_for(net, tmp_path, **{"tickets.top_up": True})
+        async with account_with(net, plan) as money, running(plan) as proxy:
+            await refused(proxy, port, "E_SIGNERS", 503)
+            assert proxy.purse.supply().retry_unix > time.time()
+            assert not proxy.purse.supply().owner
+            assert net.payments.balance((await money.wallet()).address) == 200 * NYM
+            for signer in net.payments.signers:
+                signer.faults.down = False
+            proxy.purse.runner.retry()
+            await until(lambda: works(proxy.addresses[0][1], port))
+
+
+async def test_a_link_that_ran_dry_goes_on_as_soon_as_a_book_comes_from_elsewhere(tmp_path):
+    """top_up is off: whoever buys, the running proxy notices."""
+    async with paying_network() as net, echo() as port:
+        plan = plan_for(net, tmp_path)
+        async with account_with(net, plan) as money, running(plan) as proxy:
+            body = await refused(proxy, port, "E_OUT_OF_TICKETS", 402)
+            assert "tickets.top_up" in body
+            refusal = proxy.purse.refusal()
+            assert isinstance(refusal, StreamRefused)
+            await buy(money)
+            await until(lambda: works(proxy.addresses[0][1], port))
+            assert proxy.purse.refusal() is None
+
+
+async def test_use_is_measured_and_remembered(tmp_path):
+    async with paying_network(ticket_scale=0.05) as net, echo() as port:
+        plan = plan_for(net, tmp_path, **{"tickets.top_up": True, "tickets.ticket_size": "10MB"})
+        async with account_with(net, plan) as money:
+            async with Proxy(plan) as proxy:
+                assert await works(proxy.addresses[0][1], port)
+                feed = proxy.purse.runner.feed
+                await feed.feed()
+                used = feed.meter.remembered()["hours"]
+                assert sum(tickets.get("uncovered", 0) for _hour, tickets, *_ in used) > 0
+            facts = json.loads(await money.store.secret(METER))
+            assert facts["drawn"] == 1
+            assert facts["sessions"] == 1
+            before = sum(tickets["uncovered"] for _hour, tickets, *_ in facts["meter"]["hours"])
+            async with Proxy(plan) as proxy:
+                await proxy.purse.runner.feed.feed()
+                after = proxy.purse.runner.feed.meter.remembered()["hours"]
+                assert sum(tickets["uncovered"] for _hour, tickets, *_ in after) >= before > 0
+
+
+async def test_two_processes_on_one_store_buy_one_book_and_see_each_others_use(tmp_path):
+    async with paying_network() as net, echo() as port:
+        plans = [plan_for(net, tmp_path / name, **{"tickets.top_up": True}) for name in "ab"]
+        plans[1] = replace(plans[1], money=replace(plans[1].money, store=plans[0].money.store))
+        async with account_with(net, plans[0], 1000), Proxy(plans[0]) as one, Proxy(plans[1]) as two:
+            for proxy in (one, two):
+                assert await works(proxy.addresses[0][1], port)
+            assert (await net.payments.books()).deposits == 1
+            await one.purse.runner.feed.feed()
+            await two.purse.runner.feed.feed()
+            took = [one.purse.runner.feed, two.purse.runner.feed]
+            assert sum(feed._others for feed in took) == 2, "each saw the other's ticket"
+            assert Hindrance.ELSEWHERE.value not in (one.purse.supply().code, two.purse.supply().code)
