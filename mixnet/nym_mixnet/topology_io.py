@@ -88,6 +88,8 @@ class NymApiSource:
         if not urls:
             raise NymApiError("no nym-api address is configured")
         self.connector_factory: Callable[[], aiohttp.BaseConnector] | None = None
+        self.gateway_scores: dict[bytes, int] = {}
+        """Measured performance of gateways by identity, in percent, as of the last :meth:`fetch`."""
         self._on_date = on_date
         self._urls = [url.rstrip("/") for url in urls]
         self._options = options or NymApiOptions()
@@ -114,6 +116,7 @@ class NymApiSource:
                 minimum_gateway_percent=self._options.minimum_gateway_percent,
             )
             topology.ensure_usable()
+            self.gateway_scores = {node.identity: node.performance_percent for node in gateways.nodes}
             return topology
 
         return await self._with_fail_over(ask)
@@ -263,6 +266,8 @@ class FileSource:
     def __init__(self, path: str | Path, *, limit_bytes: int = 64 * 1024 * 1024) -> None:
         self._path = Path(path)
         self._limit = limit_bytes
+        self.gateway_scores: dict[bytes, int] = {}
+        """Nobody measured these."""
 
     async def fetch(self) -> Topology:
         return await asyncio.to_thread(self._read)

@@ -10,6 +10,7 @@ from nym_mixnet.errors import MixnetError
 from nym_mixnet.nym_api import PATH_ENTRY_GATEWAYS, KeyRotationInfo
 from nym_mixnet.topology import Topology
 from nym_mixnet.topology_io import FileSource, NymApiSource
+from nymgate.exits import ExitCandidate, listed_exits
 
 DIRECT_AFTER_FAILURES: Final = 3
 BUSY_POLL_SECONDS: Final = 1.0
@@ -71,6 +72,16 @@ class RunningDirectory:
             raise
         self._failures, self.fetched = 0, loop.time()
         return topology
+
+    async def exits(self) -> list[ExitCandidate]:
+        """All exits that are listed now, by the same way. Raises MixnetError."""
+        self._choose_way(asyncio.get_running_loop().time())
+        try:
+            nodes = await self._source.described_nodes()
+        except MixnetError:
+            self._failures += 1
+            raise
+        return listed_exits(nodes, self._source.gateway_scores)
 
     async def key_rotation_info(self) -> KeyRotationInfo | None:
         """See ``TopologySource``."""

@@ -102,7 +102,7 @@ class Roster:
         self._search: asyncio.Task[None] | None = None
         self._searched_at: float | None = None
         self._fruitless_searches = 0
-        self._rereading: asyncio.Task[bool] | None = None
+        self._rereading: asyncio.Task[None] | None = None
         self._next = client.on_message
         self._started = False
         self._list(candidates)
@@ -283,8 +283,6 @@ class Roster:
         self.stats.searches += 1
         before = self.current
         found = await self.race([r for r in self.usable() if before is None or r is not before.record])
-        if found is None and before is None and await self._reread(self.limits.reread_in_need):
-            found = await self.race(self.usable())
         self._searched_at = loop.time()
         self._fruitless_searches = (
             0 if found is not None or before is not None else self._fruitless_searches + 1
@@ -333,18 +331,13 @@ class Roster:
         if record.policy_at is None or now > record.policy_at + self.limits.reread:
             member.read_policy()
 
-    async def _reread(self, at_least: float) -> bool:
-        """Read the list of exits again, unless that was done a short while ago. Whether it was."""
-        now = asyncio.get_running_loop().time()
-        if self._reread_candidates is None or now < self._read_at + at_least:
-            return False
-        self._read_at = now
+    async def _reread(self, read: Reread) -> None:
         try:
-            self._list(await self._reread_candidates())
+            self._list(await read())
         except MixnetError as error:
             log.info("exits.not.read", layer=getattr(error, "layer", "directory"), reason=str(error))
-            return False
-        return True
+        finally:
+            self._rereading = None
 
     def _stream_ended(self, member: Member, stream: MixStream) -> None:
         if isinstance(stream.error, StreamIdle) and not isinstance(stream.error, ExitGone):
@@ -373,12 +366,13 @@ class Roster:
             elif now >= self._adopted_at + self.limits.rotate:
                 self._adopted_at = now
                 self.look()
-            if now >= self._read_at + self.limits.reread and self._rereading is None:
-                self._rereading = self._tasks.spawn(self._reread(self.limits.reread), name="read the list")
-                self._rereading.add_done_callback(self._reread_done)
-
-    def _reread_done(self, _task: "asyncio.Task[bool]") -> None:
-        self._rereading = None
+            # Never by a search, which would wait for it: without an exit there may be no way to the directory.
+            age = self.limits.reread if self.current is not None else self.limits.reread_in_need
+            if self._reread_candidates and self._rereading is None and now >= self._read_at + age:
+                self._read_at = now
+                self._rereading = self._tasks.spawn(
+                    self._reread(self._reread_candidates), name="read the list"
+                )
 
     def _look_after(self, member: Member, now: float, *, sends: bool) -> None:
         record, in_use = member.record, member is self.current

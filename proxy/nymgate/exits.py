@@ -6,7 +6,7 @@ nodes that the directory has measured to be better have more of it.
 """
 
 import random
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import ip_address
@@ -17,6 +17,7 @@ from nym_mixnet.described import DescribedNode
 from nym_mixnet.errors import TopologyUnusable
 from nym_mixnet.topology import RoutingNode, Topology
 from nym_sphinx import Recipient, SphinxError, b58decode, b58encode
+from nymgate.errors import NetworkUnreachable, NoUsableExit
 from nymgate.sections.mixnet import countries_of, is_identity
 
 T = TypeVar("T")
@@ -121,6 +122,58 @@ def usable_exits(exits: Iterable[ExitCandidate], topology: Topology, entry: byte
     """Exits that packets can be routed to and that are not at the entry gateway."""
     known = {node.identity for node in topology.nodes.values()}
     return [exit_ for exit_ in exits if exit_.recipient.gateway in known and exit_.recipient.gateway != entry]
+
+
+class Reachable:
+    """Identities of the gateways that packets can be routed to, by the newest topology that can be used."""
+
+    def __init__(self, topology: Callable[[], Topology]) -> None:
+        self._topology = topology
+        self._seen: Topology | None = None
+        self._known: frozenset[bytes] = frozenset()
+
+    def __call__(self) -> frozenset[bytes]:
+        try:
+            topology = self._topology()
+        except TopologyUnusable:
+            return self._known
+        if topology is not self._seen:
+            self._seen = topology
+            self._known = frozenset(node.identity for node in topology.nodes.values())
+        return self._known
+
+
+def elsewhere(countries: Iterable[str | None]) -> str:
+    """Where there are nodes, for somebody who asked for others."""
+    known = sorted({country for country in countries if country is not None})
+    return f"there are some in {', '.join(known)}" if known else "no node says where it is"
+
+
+def no_exit_matches(listed: Sequence[ExitCandidate], wish: Wish) -> NoUsableExit:
+    """What to say to somebody whose wish leaves no exit."""
+    if not listed:
+        return NoUsableExit(
+            "The directory lists no network requester.",
+            "Give one as mixnet.exit, or try another network.",
+        )
+    if wish.countries:
+        return NoUsableExit(
+            f"The directory lists no exit in {wish}; {elsewhere(exit_.country for exit_ in listed)}.",
+            "Change mixnet.exit; `nymgate exits` lists all of them.",
+        )
+    return NoUsableExit(
+        f"The directory lists no exit at the gateway {wish}.",
+        "Change mixnet.exit; `nymgate exits` lists all of them.",
+    )
+
+
+def no_entry_matches(countries: Iterable[str | None], wish: Wish) -> NetworkUnreachable:
+    """The same for entries; ``countries`` of those that there are."""
+    return NetworkUnreachable(
+        f"The directory lists no entry gateway in {wish}; {elsewhere(countries)}.",
+        "Change mixnet.entry; `nymgate gateways` lists all of them.",
+        layer="gateway",
+    )
 
 
 def weight(score: int | None) -> float:

@@ -6,16 +6,14 @@ data folder that another instance holds.
 """
 
 import asyncio
-import contextlib
 import random
-from collections.abc import Callable, Collection, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 
-from nym_exit.client_io import ExitClient
 from nym_exit.errors import ExitError
 from nym_mixnet.client_io import MixnetClient
 from nym_mixnet.errors import MixnetError
@@ -28,15 +26,19 @@ from nym_sphinx import SYSTEM_RNG, Recipient, b58encode
 from nymgate import wiring
 from nymgate.directory_io import RunningDirectory
 from nymgate.errors import DependencyFailed, ExitCode, NetworkUnreachable, NoUsableExit, NymgateError
+from nymgate.exit_pool_io import ExitPool
 from nymgate.exits import (
     ExitCandidate,
+    Reachable,
     choose_entry,
     leaves_an_exit,
     listed_exits,
-    shuffled,
-    usable_exits,
+    no_entry_matches,
+    no_exit_matches,
+    wished_exits,
 )
 from nymgate.purse_sources_io import Spender
+from nymgate.sleep import Rest
 from nymgate.sleep_io import Sleeper
 from nymgate.upstream_io import MixnetUpstream, UpstreamOptions, Way
 
@@ -45,9 +47,6 @@ log = structlog.get_logger("nymgate.identity")
 T = TypeVar("T")
 
 GATEWAY_START_SECONDS: Final = 25.0  # connect and set up take 10 s each at worst
-EXIT_PROBE_SECONDS: Final = 10.0
-EXITS_PROBED_AT_ONCE: Final = 3
-EXITS_PROBED_AT_MOST: Final = 12
 RETRY_FIRST_SECONDS: Final = 1.0
 RETRY_LIMIT_SECONDS: Final = 30.0
 BROKE_POLL_SECONDS: Final = 0.2
@@ -62,6 +61,11 @@ class Known:
 
     topology: Topology
     exits: Sequence[ExitCandidate]
+    """Those that the configuration allows."""
+    countries: Mapping[bytes, str | None] = field(default_factory=dict)
+    """Of nodes by identity, as far as was asked for."""
+    scores: Mapping[bytes, int] = field(default_factory=dict)
+    """Of gateways by identity, in percent."""
 
 
 class Neighbours(Protocol):
@@ -96,7 +100,7 @@ class Connected:
     """A way that is up, with all its parts."""
 
     client: MixnetClient
-    exit: ExitClient
+    exit: ExitPool
     sleeper: Sleeper
     entry: RoutingNode
 
@@ -182,7 +186,7 @@ class Identity:
             return None
         if asyncio.get_running_loop().time() - running.fetched > max_age_seconds:
             return None
-        return Known(connected.client.topology, known.exits)
+        return replace(known, topology=connected.client.topology)
 
     async def ready(self) -> Connected:
         """Wait until streams get through. Raises the NymgateError that trying again cannot mend."""
@@ -227,14 +231,9 @@ class Identity:
         active = await self._remembered_entry()
         source = wiring.topology_source(plan, self.spender.watch if self.spender is not None else None)
         known = self._neighbours.known() or await self._learn(source)
-        topology, exits = known.topology, known.exits
+        topology = known.topology
         topology.ensure_usable()
-        if not exits:
-            raise NoUsableExit(
-                "The directory lists no network requester.",
-                "Give one as mixnet.exit, or try another network.",
-            )
-        entry = self._choose_entry(topology, exits, active)
+        entry = self._choose_entry(known, active)
         running = self._running = RunningDirectory(source, topology)
         self._known = known
         client = MixnetClient(
@@ -251,7 +250,7 @@ class Identity:
             self.spender.serves(client)
         await self._unless_broke(client, self._start(client, entry))
         try:
-            exit_client = await self._unless_broke(client, self._choose_exit(client, exits))
+            exits = await self._unless_broke(client, self._open_exits(client, running, known))
         except BaseException as error:
             if isinstance(error, NoUsableExit):
                 self._avoid.add(entry.identity)  # perhaps the only live exit is at this very gateway
@@ -259,36 +258,52 @@ class Identity:
             await client.close()
             raise
         sleeper = Sleeper(client, plan.config.mixnet.sleep_after)
+        exits.sleeps_by(lambda: sleeper.state is not Rest.ASLEEP)
         if self._directory is not None:
             self._directory(running, sleeper)
-        return Connected(client, exit_client, sleeper, entry)
+        return Connected(client, exits, sleeper, entry)
 
     async def _learn(self, source: NymApiSource | FileSource) -> Known:
         topology = await source.fetch()
-        if self.plan.exit is not None:
-            return Known(topology, [ExitCandidate(self.plan.exit)])
-        return Known(topology, listed_exits(await source.described_nodes()))
+        scores = source.gateway_scores
+        entry_wish, exit_wish = self.plan.entry_wish, self.plan.exit_wish
+        if exit_wish.recipient is not None and not entry_wish.countries:
+            return Known(
+                topology, wished_exits([], exit_wish), scores=scores
+            )  # no need to ask for descriptions
+        nodes = await source.described_nodes()
+        listed = listed_exits(nodes, scores)
+        exits = wished_exits(listed, exit_wish)
+        if not exits:
+            raise no_exit_matches(listed, exit_wish)
+        return Known(topology, exits, {node.identity: node.country for node in nodes}, scores)
 
     async def _remembered_entry(self) -> bytes | None:
         async with ClientStore(self.folder) as store:
             return await store.active_gateway()
 
-    def _choose_entry(
-        self, topology: Topology, exits: Sequence[ExitCandidate], active: bytes | None
-    ) -> RoutingNode:
+    def _choose_entry(self, known: Known, active: bytes | None) -> RoutingNode:
         """The configured one, else the one used so far, else the neighbours', else a random one.
 
         Never the only exit's gateway.
         """
-        if self.plan.entry is not None:
-            return topology.gateway(self.plan.entry)
-        gateways = {exit_.recipient.gateway for exit_ in exits}
+        topology, wish = known.topology, self.plan.entry_wish
+        if wish.identity is not None:
+            return topology.gateway(wish.identity)
+        allowed = [
+            node.identity
+            for node in topology.entry_gateways()
+            if wish.allows(node.identity, known.countries.get(node.identity))
+        ]
+        if not allowed and wish.countries:
+            raise no_entry_matches((known.countries.get(n.identity) for n in topology.entry_gateways()), wish)
+        gateways = {exit_.recipient.gateway for exit_ in known.exits}
         for wanted in (active, self._neighbours.entry()):
-            if wanted is not None and wanted not in self._avoid and leaves_an_exit(wanted, gateways):
+            if wanted in allowed and wanted not in self._avoid and leaves_an_exit(wanted, gateways):
                 for node in topology.entry_gateways():
                     if node.identity == wanted:
                         return node
-        return choose_entry(topology, gateways, self._rng, self._avoid)
+        return choose_entry(topology, gateways, self._rng, self._avoid, allowed=allowed, scores=known.scores)
 
     async def _start(self, client: MixnetClient, entry: RoutingNode) -> None:
         try:
@@ -338,65 +353,29 @@ class Identity:
             exit_code=ExitCode.EXHAUSTED,
         )
 
-    async def _choose_exit(self, client: MixnetClient, exits: Sequence[ExitCandidate]) -> ExitClient:
-        options = wiring.exit_options(self.plan)
-        if self.plan.exit is not None:
-            chosen = ExitClient(client, self.plan.exit, options, rng=self._rng)
-            chosen.start()
-            self._tasks.spawn(self._check_exit(chosen), name="check exit")
-            return chosen
-        candidates = shuffled(usable_exits(exits, client.topology, client.address.gateway), self._rng)
-        in_use = self._neighbours.exits()
-        probe_options = replace(options, surbs=replace(options.surbs, bank_target=0), probe=False)
-        tried = 0
-        for group in (
-            [candidate for candidate in candidates if candidate.recipient not in in_use],
-            [candidate for candidate in candidates if candidate.recipient in in_use],
-        ):
-            for start in range(0, min(len(group), EXITS_PROBED_AT_MOST), EXITS_PROBED_AT_ONCE):
-                batch = [
-                    ExitClient(client, candidate.recipient, probe_options, rng=self._rng)
-                    for candidate in group[start : start + EXITS_PROBED_AT_ONCE]
-                ]
-                tried += len(batch)
-                winner = await first_to_answer(batch, EXIT_PROBE_SECONDS)
-                if winner is not None:
-                    chosen = ExitClient(client, winner.recipient, options, rng=self._rng)
-                    chosen.start()
-                    return chosen
-        raise NoUsableExit(
-            f"None of {tried} exits answers (the directory lists {len(exits)}, some at the entry gateway)."
-            if tried
-            else "Every exit that the directory lists is at the entry gateway or cannot be reached.",
-            "Name one with --exit, or try again later.",
+    async def _open_exits(self, client: MixnetClient, running: RunningDirectory, known: Known) -> ExitPool:
+        wish = self.plan.exit_wish
+
+        async def reread() -> list[ExitCandidate]:
+            return wished_exits(await running.exits(), wish)
+
+        pool = ExitPool(
+            client,
+            known.exits,
+            reachable=Reachable(lambda: client.topology),
+            options=wiring.exit_options(self.plan),
+            limits=wiring.pool_limits(self.plan),
+            named=wish.recipient is not None,
+            reread=reread if wish.recipient is None else None,
+            others=self._neighbours.exits,
+            rng=self._rng,
         )
-
-    async def _check_exit(self, chosen: ExitClient) -> None:
         try:
-            await chosen.health()
-        except ExitError as error:
-            log.warning("exit.silent", layer=error.layer, reason=str(error))
-
-
-async def first_to_answer(clients: Sequence[ExitClient], limit_seconds: float) -> ExitClient | None:
-    """Ask all whether they are alive, return the first that says so; all are closed."""
-    answered: asyncio.Queue[ExitClient] = asyncio.Queue()
-
-    async def ask(client: ExitClient) -> None:
-        with contextlib.suppress(ExitError):
-            await client.health()
-            answered.put_nowait(client)
-
-    async with TaskSet("exit probes") as tasks:
-        for client in clients:
-            tasks.spawn(ask(client), name="probe")
-        winner: ExitClient | None = None
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(limit_seconds):
-                winner = await answered.get()
-    for client in reversed(clients):
-        await client.close(0.0)
-    return winner
+            await pool.start()
+        except BaseException:
+            await pool.close(0.0)
+            raise
+        return pool
 
 
 async def disconnect(connected: Connected, *, hurry: bool) -> None:

@@ -29,6 +29,7 @@ from nymgate.config import Config
 from nymgate.detect import Speaks
 from nymgate.directory_io import ApiDirectory, FileDirectory
 from nymgate.errors import ConfigError, DependencyFailed, ExitCode, NymgateError, StoreBusy
+from nymgate.exit_pool import PoolLimits
 from nymgate.exits import ANYWHERE, Wish, choose_entry
 from nymgate.money import MoneyPlan, explain_money, money_plan
 from nymgate.networks import Network, resolve_network
@@ -101,6 +102,15 @@ def make_plan(config: Config, data_dir: Path) -> Plan:
     )
 
 
+def with_config(plan: Plan, config: Config) -> Plan:
+    """The same plan by a configuration that differs in what may change while running (``reload``)."""
+    money = plan.money
+    fresh = money_plan(config, money.network, money.store.folder)
+    return replace(
+        plan, config=config, money=replace(money, config=config, limits=fresh.limits, settings=fresh.settings)
+    )
+
+
 def _addresses(written: Sequence[str]) -> tuple[tuple[str, int], ...]:
     return tuple(split_address(address) for address in written)
 
@@ -160,6 +170,11 @@ def exit_options(plan: Plan) -> ExitOptions:
         open_timeout_seconds=config.streams.connect_timeout,
         max_streams=config.streams.limit,
     )
+
+
+def pool_limits(plan: Plan) -> PoolLimits:
+    """Options of the exit pool."""
+    return PoolLimits(rotate=plan.config.mixnet.exit_rotation)
 
 
 def server_options(plan: Plan) -> ServerOptions:

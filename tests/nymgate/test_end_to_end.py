@@ -331,8 +331,7 @@ def gateway_of(network, name):
     return next(node for node in network.net.gateways if node.node_id == node_id)
 
 
-async def test_a_silent_exit_is_passed_over_even_if_the_entry_has_to_change(choice, tmp_path, monkeypatch):
-    monkeypatch.setattr(identity_io, "EXIT_PROBE_SECONDS", 2.0)
+async def test_a_silent_exit_is_passed_over_even_if_the_entry_has_to_change(choice, tmp_path):
     live = choice.net.exit_addresses[1]
     home = gateway_of(choice, "gateway2")
     assert live.endswith(b58encode(home.identity)), "exit2 is where this test thinks it is"
