@@ -159,7 +159,7 @@ class MixnetUpstream:
             return StreamRefused(
                 f"There is no way into the mixnet: {reason}.",
                 "It is tried again by itself; try again in a while.",
-                code="E_NO_WAY",
+                code="E_NO_EXIT" if layer == "exit" else "E_NO_WAY",
                 layer=layer,
                 socks_reply=Reply.NETWORK_UNREACHABLE,
             )
