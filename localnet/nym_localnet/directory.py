@@ -55,6 +55,7 @@ class PublishedNode:
     uses_exit_policy: bool = True
     noise_key: NoiseKey | None = None
     performance: str = "1"
+    country: str | None = None
 
     @property
     def roles(self) -> DeclaredRoles:
@@ -276,6 +277,7 @@ def _described(node: PublishedNode, rotation_id: int) -> DescribedNode:
         mix_port=node.mix_port,
         ws_port=entry.ws_port,
         wss_port=entry.wss_port,
+        country=node.country,
         network_requester=requester,
         version=BUILD_VERSION,
     )

@@ -46,6 +46,7 @@ class HostSettings:
     enforce_tickets: bool = False
     free_allowance_bytes: int = 0
     exit_policy: str = ""
+    exit_policies: Mapping[str, str] = field(default_factory=dict)
     exit_allow_local_ips: bool = True
     desks: Mapping[str, DeskSettings] = field(default_factory=dict)
     """how gateways take tickets, by name; none in a network without e-cash"""

@@ -55,7 +55,8 @@ class HostedExit:
         self._keys = exit_keys(plan.seed)
         self._memory = _KnownKeys(self._keys)
         self._counters = ExitCounters()
-        self._policy = ExitPolicy.parse(settings.exit_policy) if settings.exit_policy else ExitPolicy.open()
+        policy = settings.exit_policies.get(plan.name, settings.exit_policy)
+        self._policy = ExitPolicy.parse(policy) if policy else ExitPolicy.open()
         self._client: MixnetClient | None = None
         self._requester: Requester | None = None
 

@@ -108,7 +108,8 @@ class Localnet:
         options = self.options
         self._open_folder()
         try:
-            ExitPolicy.parse(options.exit_policy)
+            for policy in (options.exit_policy, *options.exit_policies.values()):
+                ExitPolicy.parse(policy)
         except MalformedPolicy as error:
             raise BadOptions(f"exit_policy: {error}") from error
         state = read_state(self.data_dir)
@@ -268,6 +269,7 @@ class Localnet:
             enforce_tickets=options.enforce_tickets or options.pay,
             free_allowance_bytes=options.free_allowance_bytes,
             exit_policy=options.exit_policy,
+            exit_policies=dict(options.exit_policies),
             exit_allow_local_ips=options.exit_allow_local_ips,
             desks=self._desks,
             listed_ips=tuple(sorted({node.ip for node in options.external_nodes})),
@@ -356,6 +358,8 @@ class Localnet:
                     mix_port=listening.mix,
                     layer=plan.layer,
                     entry=entry,
+                    performance=f"{options.performances.get(plan.name, 1):g}",
+                    country=options.countries.get(plan.name),
                 )
             )
         next_id = len(relays) + 1

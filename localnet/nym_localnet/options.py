@@ -110,6 +110,12 @@ class LocalnetOptions:
 
     exit_policy: str = DEFAULT_EXIT_POLICY
     """upstream's text format; the empty string is an open proxy"""
+    exit_policies: Mapping[str, str] = field(default_factory=dict)
+    """other policies for some exits, by name"""
+    countries: Mapping[str, str] = field(default_factory=dict)
+    """where nodes say they are, by node name: two-letter codes"""
+    performances: Mapping[str, float] = field(default_factory=dict)
+    """what the directory has measured, by node name: 0 to 1, which is that of all others"""
     exit_allow_local_ips: bool = True
     """lets the exit reach loopback and private addresses, where the policy allows them"""
 
@@ -129,6 +135,10 @@ class LocalnetOptions:
         losses = self.loss.values() if isinstance(self.loss, Mapping) else (self.loss,)
         if not all(0 <= loss <= 1 for loss in losses):
             raise BadOptions("loss is a probability, 0 to 1")
+        if not all(0 <= measured <= 1 for measured in self.performances.values()):
+            raise BadOptions("a performance is a number from 0 to 1")
+        if not all(len(code) == 2 and code.isalpha() for code in self.countries.values()):
+            raise BadOptions("a country is a code of two letters")
         if self.max_delay_seconds < 0 or self.free_allowance_bytes < 0:
             raise BadOptions("max_delay_seconds and free_allowance_bytes cannot be negative")
         object.__setattr__(self, "mode", Mode(self.mode))

@@ -129,9 +129,17 @@ def _websocket_port(options: LocalnetOptions, index: int, known: Ports) -> int:
 
 
 def _check_names(options: LocalnetOptions, plans: list[NodePlan]) -> None:
-    names = {plan.name for plan in plans}
-    unknown = sorted(set(options.loss) - names) if isinstance(options.loss, Mapping) else []
-    if unknown:
-        raise BadOptions(
-            f"loss names nodes that there are not: {', '.join(unknown)}; there are {', '.join(sorted(names))}"
-        )
+    relays = {plan.name for plan in plans if plan.kind is not NodeKind.EXIT}
+    exits = {plan.name for plan in plans if plan.kind is NodeKind.EXIT}
+    for option, named, names in (
+        ("loss", options.loss, relays | exits),
+        ("countries", options.countries, relays),
+        ("performances", options.performances, relays),
+        ("exit_policies", options.exit_policies, exits),
+    ):
+        unknown = sorted(set(named) - names) if isinstance(named, Mapping) else []
+        if unknown:
+            raise BadOptions(
+                f"{option} names nodes that there are not: {', '.join(unknown)}; there are "
+                f"{', '.join(sorted(names))}"
+            )

@@ -6,6 +6,7 @@ import json
 import stat
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -313,3 +314,23 @@ def test_times_as_the_reference_prints_them() -> None:
 
 def test_quoted_destinations() -> None:
     assert _quoted('a"b\\c\n\x01') == '"a\\"b\\\\c\\n\\u{1}"'
+
+
+@pytest.mark.parametrize(
+    "options, complaint",
+    [
+        ({"countries": {"mix9": "CH"}}, "countries names nodes that there are not: mix9"),
+        ({"countries": {"exit1": "CH"}}, "countries names nodes that there are not: exit1"),
+        ({"performances": {"nobody": 0.5}}, "performances names nodes that there are not: nobody"),
+        ({"exit_policies": {"gateway1": ""}}, "exit_policies names nodes that there are not: gateway1"),
+    ],
+)
+def test_options_by_name_know_the_names(options: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(BadOptions, match=complaint):
+        plan_network(LocalnetOptions(**options), bytes(32))
+
+
+@pytest.mark.parametrize("options", [{"countries": {"mix1": "CHE"}}, {"performances": {"mix1": 1.5}}])
+def test_countries_and_performances_have_a_form(options: dict[str, Any]) -> None:
+    with pytest.raises(BadOptions):
+        LocalnetOptions(**options)
