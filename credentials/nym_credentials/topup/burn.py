@@ -137,6 +137,7 @@ class BurnMeter:
         self._cached: dict[Outlook, Forecast] = {}
         self._regular = False
         self._peaks: dict[float, tuple[int, float]] = {}
+        self._peaks_at: dict[tuple[frozenset[int], int], tuple[int, float]] = {}
         self._seen: set[str] = set()
 
     def observe(
@@ -178,7 +179,11 @@ class BurnMeter:
         while self._recent and self._recent[0][1] < self._last - WINDOWS_SECONDS[-1]:
             self._recent.popleft()
         # Of what lasted less than five minutes the peak is taken over five, of the rest over its own length.
-        hour = self._hours[int((until - 1e-6) // HOUR_SECONDS)]
+        number = int((until - 1e-6) // HOUR_SECONDS)
+        if until < self._last:
+            self._peaks.clear()
+            self._peaks_at.clear()
+        hour = self._hours[number]
         hour.peak = max(hour.peak, self._rate(until, _PEAK_WINDOW_SECONDS))
 
     def switch(self, profile: str) -> None:
@@ -274,8 +279,12 @@ class BurnMeter:
         """The highest rate over five minutes, tickets an hour and session; older peaks count less and less."""
         number = int(now // HOUR_SECONDS)
         known, before = self._peaks.get(half_life_days, (-1, 0.0))
-        if known != number:
-            halves = half_life_days * HOURS_PER_DAY
+        halves = half_life_days * HOURS_PER_DAY
+        if known == number - 1 >= 0:
+            last = self._hours.get(known)
+            before = max(before * 0.5 ** (1 / halves), last.peak if last is not None else 0.0)
+            self._peaks[half_life_days] = (number, before)
+        elif known != number:
             before = max(
                 (
                     hour.peak * 0.5 ** (max(0, number - when - 1) / halves)
@@ -291,19 +300,34 @@ class BurnMeter:
     def peak_at(self, hours_of_day: frozenset[int], now: float, days: int = 7) -> float:
         """The highest rate seen in those UTC hours on the last `days` days."""
         current = int(now // HOUR_SECONDS)
-        return max(
-            (
-                hour.peak
-                for number, hour in self._hours.items()
-                if number % HOURS_PER_DAY in hours_of_day and current - number <= days * HOURS_PER_DAY
-            ),
-            default=0.0,
-        )
+        key = (hours_of_day, days)
+        known, before = self._peaks_at.get(key, (-1, 0.0))
+        if known != current:
+            before = max(
+                (
+                    hour.peak
+                    for number, hour in self._hours.items()
+                    if number % HOURS_PER_DAY in hours_of_day
+                    and number != current
+                    and current - number <= days * HOURS_PER_DAY
+                ),
+                default=0.0,
+            )
+            self._peaks_at[key] = (current, before)
+        present = self._hours.get(current) if current % HOURS_PER_DAY in hours_of_day else None
+        return max(before, present.peak if present is not None else 0.0)
 
     def _project(self, current: int, profile: str, sessions: int) -> tuple[dict[Outlook, Forecast], bool]:
         per_hour = self.per_awake_hour(profile) if self._seen - {profile} else 0.0
+        hours, alone = self._hours, self._seen <= {profile}
         days = [
-            [self._hour_in(number, profile, per_hour) for number in range(first, first + HOURS_PER_DAY)]
+            [
+                # Mostly there is one profile, and this runs for every hour of every simulated month.
+                (hours[number].tickets.get(profile, 0.0) if number in hours else 0.0)
+                if alone
+                else self._hour_in(number, profile, per_hour)
+                for number in range(first, first + HOURS_PER_DAY)
+            ]
             for first in (current - HOURS_PER_DAY * back for back in range(1, SHAPE_DAYS + 1))
         ]
         totals = [sum(day) * sessions for day in days]

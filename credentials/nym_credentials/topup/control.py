@@ -431,9 +431,7 @@ class TopUpControl:
         self.supply = next_supply(self.supply, self._event(found))
 
     def _event(self, found: Assessment) -> SupplyEvent:
-        if found.tickets == 0 and (
-            self.trouble is not None or self._granted < self.settings.grace_tickets / 2
-        ):
+        if found.tickets == 0 and (self.trouble is not None or not found.wait_for_midnight):
             return SupplyEvent.GONE
         trouble = self.trouble is not None and self.trouble.hindrance is not Hindrance.ELSEWHERE
         hindered = trouble and found.need >= Need.DUE

@@ -21,7 +21,7 @@ from nym_credentials.topup.control import Need, TopUpControl
 from nym_credentials.topup.faults import fault_of
 from nym_credentials.topup.hindrances import Hindrance, Supply
 from nym_credentials.topup.plan import plan
-from nym_credentials.topup.settings import BudgetLimits, TopUpSettings
+from nym_credentials.topup.settings import BudgetLimits, Mark, TopUpSettings
 from nym_credentials.topup.stock import Lot, dies_at
 
 MIDNIGHT = 20_700 * DAY_SECONDS
@@ -112,6 +112,81 @@ def test_but_not_if_tickets_do_not_reach_until_then() -> None:
     decision = made.decide(NOON, [lot(3, days=3)])
     assert decision.moment_unix is not None
     assert decision.moment_unix < MIDNIGHT + DAY_SECONDS
+
+
+# 6.9 tickets a day use a book up in just about the week that it lives.
+EVENING = MIDNIGHT + DAY_SECONDS - 4 * HOUR_SECONDS
+
+
+def weekly(**settings: Mark) -> TopUpControl:
+    made = TopUpControl(
+        TopUpSettings(**settings),
+        BurnMeter({"standard": ProfileRate("standard", 0.0)}, "standard"),
+        Random("weekly"),
+    )
+    made.meter.observe(EVENING - 9 * DAY_SECONDS, EVENING, 9 * 6.9)
+    return made
+
+
+@pytest.mark.parametrize("days", [0, 3])
+@pytest.mark.parametrize(("tickets", "granted"), [(2, 0.3), (1, 0.5), (0, 1.3)])
+def test_slow_habits_wait_for_midnight_with_the_last_ticket(tickets: int, granted: float, days: int) -> None:
+    made = weekly()
+    decision = made.decide(EVENING, [lot(tickets, days)], granted=granted)
+    assert not decision.buy
+    assert decision.need is Need.DUE
+    assert decision.moment_unix is not None
+    assert decision.moment_unix >= MIDNIGHT + DAY_SECONDS + 31
+    assert made.supply is Supply.OK, "the gateway still grants enough"
+    assert made.decide(decision.moment_unix, [], granted=0.2).buy
+
+
+@pytest.mark.parametrize(
+    ("tickets", "granted", "why"),
+    [
+        (0, 1.1, "four hours take more"),
+        (0, None, "nobody knows what is granted"),
+        (0, 0.02, "nothing is left"),
+    ],
+)
+def test_but_not_with_less(tickets: int, granted: float | None, why: str) -> None:
+    made = weekly()
+    decision = made.decide(EVENING, [lot(tickets, 3)], granted=granted)
+    assert decision.buy, why
+    assert made.supply is Supply.EXHAUSTED
+
+
+def test_nor_when_use_grows() -> None:
+    made = weekly()
+    made.meter.observe(EVENING, EVENING + 300, 1.0)
+    decision = made.decide(EVENING + 300, [lot(1, 3)], granted=0.9)
+    assert decision.need is Need.URGENT
+    assert decision.moment_unix is not None
+    assert decision.moment_unix <= EVENING + 310
+
+
+def test_nor_for_those_who_want_so_many_in_hand() -> None:
+    made = weekly(low=Mark(tickets=2), high=Mark(tickets=60))
+    assert made.decide(EVENING, [lot(2, 3)], granted=0.9).need is Need.URGENT
+
+
+def test_what_is_put_off_is_looked_at_before_it_is_gone() -> None:
+    made = weekly()
+    decision = made.decide(EVENING, [lot(0)], granted=1.3)
+    rate = 6.9 / DAY_SECONDS
+    assert (decision.look_unix - EVENING) * rate < 1.3
+
+
+def test_a_midnight_that_has_passed_is_no_reason_to_buy() -> None:
+    """Put off until midnight, and by then seven tickets are in hand, for a day that takes 6.9."""
+    made = weekly()
+    moment = made.decide(EVENING, [lot(2, 1)], granted=0.5).moment_unix
+    assert moment is not None
+    made.meter.observe(EVENING, moment, (moment - EVENING) * 6.9 / DAY_SECONDS)
+    decision = made.decide(moment, [lot(7, 1)], granted=0.4)
+    assert not decision.buy
+    assert decision.moment_unix is not None
+    assert decision.moment_unix > MIDNIGHT + 2 * DAY_SECONDS
 
 
 def test_nor_if_much_may_be_used_just_after_it() -> None:

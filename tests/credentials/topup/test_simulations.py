@@ -20,16 +20,24 @@ from tests.credentials.topup.traces import DAY, HOUR, KINDS, STANDARD, Trace, da
 from tests.credentials.topup.world import NYM, PRICE, Circumstances, World, check_caps, check_stalls, when
 
 FIXED = tuple(f"fixed-{number}" for number in range(4))
-FRESH = tuple(
-    f"{os.environ['TOPUP_SEED']}" if "TOPUP_SEED" in os.environ else secrets.token_hex(6) for _ in range(2)
-)
-# About one steady or diurnal draw in seventy still takes 6 to 8 % more than the oracle, where a rate uses a book up in
-# just about the week that it lives. Until that is mended, fresh draws belong to the long runs.
-SEEDS = [*FIXED[:2], *(pytest.param(seed, marks=pytest.mark.soak) for seed in (*FIXED[2:], *FRESH))]
-IDS = [*FIXED, *(f"fresh{number}" for number in range(len(FRESH)))]
+FRESH = tuple(os.environ.get("TOPUP_SEED") or secrets.token_hex(6) for _ in range(4))
+SLOW = (pytest.mark.slow,)
+SEEDS = [
+    pytest.param(seed, id=f"{name}{number}", marks=SLOW if number else ())
+    for name, drawn in (("fixed", FIXED), ("fresh", FRESH))
+    for number, seed in enumerate(drawn)
+]
 REGULAR = ("steady", "diurnal")
-seeds = pytest.mark.parametrize("seed", SEEDS, ids=IDS)
+seeds = pytest.mark.parametrize("seed", SEEDS)
 kinds = pytest.mark.parametrize("kind", sorted(KINDS))
+
+
+@pytest.fixture(autouse=True)
+def told(request: pytest.FixtureRequest) -> None:
+    """Shown when a test fails; the names of tests are the same in every process that runs some of them."""
+    call = getattr(request.node, "callspec", None)
+    if call is not None and "seed" in call.params:
+        print(f"again: TOPUP_SEED={call.params['seed']}")
 
 
 def run(trace: Trace, seed: str, circumstances: Circumstances | None = None) -> World:
