@@ -4,7 +4,7 @@ An ``asyncio.Protocol`` without asyncio streams: bytes that arrive go to the ups
 with pause and resume in both directions, so that at most ``buffer`` bytes wait anywhere
 (``docs/explanation/performance.md`` §2 has what that is worth). Its life as a table::
 
-    HANDSHAKE ──Connect──► OPENING ──stream──► RELAYING ──both ends──► gone
+    HANDSHAKE ──Connect──► OPENING ──gate, stream──► RELAYING ──both ends──► gone
         ├────Refuse───────────┴──no stream──► LINGERING ──read out──► gone
         └────Forward──► the socket goes to an ``http_forward_io.ForwardConnection``
 
@@ -14,15 +14,17 @@ file for a whole one.
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 from typing import cast
 
 import structlog
 
-from nymgate.caller import Caller
+from nymgate.admission_io import Pass
+from nymgate.credential import Credential
 from nymgate.detect import machine_for
-from nymgate.handshake import Answer, Connect, Forward, Handshake, Refuse, Target
+from nymgate.handshake import Action, Answer, Authenticate, Connect, Forward, Handshake, Refuse, Target
 from nymgate.http_forward_io import ForwardConnection
-from nymgate.listener_io import LINGER_SECONDS, Listening, Owner, Phase, explained, reset_connection
+from nymgate.listener_io import LINGER_SECONDS, Listening, Owner, Phase, explained, peer_of, reset_connection
 from nymgate.refusals import REFUSALS
 from nymgate.sensitive import destination
 from nymgate.upstream import Stream
@@ -34,12 +36,15 @@ class Connection(asyncio.Protocol):
     """One application: its handshake, then the relay between its socket and a stream of the upstream."""
 
     __slots__ = (
+        "_answered",
         "_app_ended",
+        "_counted",
         "_early",
         "_far_ended",
         "_handshake",
         "_listening",
         "_opening",
+        "_pass",
         "_server",
         "_shaken",
         "_started",
@@ -63,7 +68,10 @@ class Connection(asyncio.Protocol):
         self._early = b""  # what the application sent before its stream was up
         self._app_ended = False
         self._far_ended = False
-        self._opening: asyncio.Task[None] | None = None
+        self._answered = False
+        self._opening: asyncio.Task[None] | None = None  # or that of a login
+        self._pass: Pass | None = None
+        self._counted = 0
         self._stream: Stream | None = None
         self._target: Target | None = None
         self._started = 0.0
@@ -73,6 +81,11 @@ class Connection(asyncio.Protocol):
         """Whether nothing is lost when it ends now."""
         return self.phase is Phase.HANDSHAKE
 
+    @property
+    def kept(self) -> bool:
+        """Never: its one request makes it a stream."""
+        return False
+
     # The application's side, called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -81,7 +94,7 @@ class Connection(asyncio.Protocol):
             self._server.options.handshake_timeout_seconds, self._handshake_expired
         )
         self._transport.set_write_buffer_limits(high=self._server.options.buffer_bytes)
-        if not self._server.admit(self):
+        if not self._server.admit(self, self._listening):
             self._finish("E_ADMISSION", reset=True)
 
     def data_received(self, data: bytes) -> None:
@@ -129,13 +142,19 @@ class Connection(asyncio.Protocol):
             handshake = self._handshake
         else:
             self._shaken = True
-            handshake = self._handshake = machine_for(data[0], self._listening.machines)
-        for action in handshake.feed(data):
+            machines = self._listening.machines_for(self._transport)
+            handshake = self._handshake = machine_for(data[0], machines)
+        self._act(handshake.feed(data))
+
+    def _act(self, actions: Iterable[Action]) -> None:
+        for action in actions:
             match action:
                 case Answer(answer):
                     self._transport.write(answer)
                 case Connect():
                     self._open(action)
+                case Authenticate(credential):
+                    self._login(credential)
                 case Refuse(answer, code, reason):
                     self._server.warn_once(code, reason)
                     self._linger(answer, code)
@@ -151,26 +170,54 @@ class Connection(asyncio.Protocol):
         self._transport.set_protocol(heir)
         heir.begin(first)
 
+    def _login(self, credential: Credential) -> None:
+        """At once for those who were right before; others wait, and are read no further meanwhile."""
+        if self._server.gate.doorkeeper.known(credential) is not None:
+            self._act(self._handshake.authenticated(True))
+            return
+        self._transport.pause_reading()
+        self._opening = self._server.spawn_login(self._check(credential))
+
+    async def _check(self, credential: Credential) -> None:
+        """Body of the task that waits for the password to be hashed."""
+        try:
+            right = await self._server.gate.login(credential, peer_of(self._transport))
+            code = "" if right else "E_AUTH_FAILED"
+        except Exception as error:
+            code = explained(error).code
+        self._opening = None
+        if self.phase is not Phase.HANDSHAKE or self._transport.is_closing():
+            return
+        actions = self._handshake.authenticated(not code)
+        if code:
+            (refuse,) = actions
+            assert isinstance(refuse, Refuse)
+            self._server.warn_once(code, REFUSALS[code].text)
+            self._linger(refuse.data, code)
+        else:
+            self._transport.resume_reading()
+            self._act(actions)
+
     def _open(self, request: Connect) -> None:
         self._timer.cancel()
         self._target = request.target
         self._early = self._handshake.rest
         self._started = self._server.loop.time()
-        if not self._server.may_open():
-            self._server.warn_once("E_ADMISSION", "all streams that [streams] limit allows are in use")
+        if self._server.draining:
             self._linger(self._handshake.failed(REFUSALS["E_ADMISSION"]), "E_ADMISSION")
             return
         self.phase = Phase.OPENING
         self._server.stats.streams += 1
-        if self._server.options.early_success:
-            self._transport.write(self._handshake.succeeded())
-        caller = self._listening.caller(self._transport, request.credential, request.token)
-        self._opening = self._server.spawn(self, request.target, caller)
+        self._opening = self._server.spawn(self, request)
 
-    async def open_stream(self, target: Target, caller: Caller) -> None:
+    async def open_stream(self, request: Connect) -> None:
         """Body of the task that waits for the upstream. A crash ends this connection and no other."""
+        server = self._server
         try:
-            stream = await self._server.upstream.open(target, caller)
+            self._pass = await server.gate.enter(self._listening.name, peer_of(self._transport), request)
+            if server.options.early_success:
+                self._early_answer()
+            stream = await server.upstream.open(request.target, self._pass.caller)
         except Exception as error:
             self._opening = None
             if self.phase is Phase.OPENING:
@@ -186,10 +233,14 @@ class Connection(asyncio.Protocol):
             stream.abort()
             self.stream_failed(error)
 
+    def _early_answer(self) -> None:
+        self._answered = True
+        self._transport.write(self._handshake.succeeded())
+
     def _relay(self, stream: Stream) -> None:
         self.phase = Phase.RELAYING
         self._stream = stream
-        if not self._server.options.early_success:
+        if not self._answered:
             self._transport.write(self._handshake.succeeded())
         early, self._early = self._early, b""
         if len(early) >= self._server.options.buffer_bytes:
@@ -212,7 +263,7 @@ class Connection(asyncio.Protocol):
             seconds=self._seconds(),
             target=self._shown_target(),
         )
-        if self._server.options.early_success:
+        if self._answered:
             self._finish(code, reset=True)
         else:
             self._linger(self._handshake.failed(refusal), code)
@@ -224,6 +275,8 @@ class Connection(asyncio.Protocol):
 
     def stream_data(self, data: bytes) -> None:
         if not self._transport.is_closing():  # between a failed write and connection_lost
+            if not self.down:
+                self._server.stats.first_byte.add(self._server.loop.time() - self._started)
             self.down += len(data)
             self._transport.write(data)
 
@@ -320,10 +373,12 @@ class Connection(asyncio.Protocol):
     def _ended(self, code: str) -> None:
         stats = self._server.stats
         stats.ended[code] += 1
+        self._listening.ended[code] += 1
         stats.bytes_up += self.up
         stats.bytes_down += self.down
         if self.phase in (Phase.OPENING, Phase.RELAYING):
             stats.streams -= 1
+        self._leave()
         if self._target is not None:
             log.debug(
                 "stream.ended",
@@ -333,6 +388,19 @@ class Connection(asyncio.Protocol):
                 down=self.down,
                 target=self._shown_target(),
             )
+
+    def count(self) -> bool:
+        """Charge what was carried since the last time to who pays for it. False: they may not go on."""
+        if self._pass is None:
+            return True
+        count, self._counted = self.up + self.down - self._counted, self.up + self.down
+        return self._server.gate.count(self._pass, count)
+
+    def _leave(self) -> None:
+        if self._pass is not None:
+            self.count()
+            self._server.gate.leave(self._pass)
+            self._pass = None
 
     def _seconds(self) -> float:
         return round(self._server.loop.time() - self._started, 3)

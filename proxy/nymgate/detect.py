@@ -82,6 +82,27 @@ MACHINES: Final[Mapping[Speaks, Mapping[int, Machine]]] = {
 }
 
 
+def _with_users(row: Mapping[int, Machine]) -> Mapping[int, Machine]:
+    """The same for a listener that serves users only. SOCKS4 has no place for a password."""
+    instead: dict[Machine, Machine] = {
+        socks5.Socks5Handshake: lambda: socks5.Socks5Handshake(users=True),
+        socks4.Socks4Handshake: _unserved("E_AUTH_REQUIRED", socks4.refuse("E_AUTH_REQUIRED", "").data),
+    }
+    return {first: instead.get(machine, machine) for first, machine in row.items()}
+
+
+MACHINES_WITH_USERS: Final[Mapping[Speaks, Mapping[int, Machine]]] = {
+    speaks: _with_users(row) for speaks, row in MACHINES.items()
+}
+STRANGERS: Final[Mapping[int, Machine]] = {
+    socks5.VERSION: _unserved("E_ACCESS", _NO_METHOD),
+    socks4.VERSION: _unserved("E_ACCESS", socks4.refuse("E_ACCESS", "").data),
+    **dict.fromkeys(_LETTERS, _unserved("E_ACCESS", http_connect.refuse("E_ACCESS").data)),
+    **_TLS,
+}
+"""For applications whose address may not use the proxy: each is told so in its own language."""
+
+
 def machine_for(first: int, machines: Mapping[int, Machine]) -> Handshake:
     """The machine for a connection that begins with this byte, of a listener's row of the table."""
     return machines.get(first, _UNKNOWN)()

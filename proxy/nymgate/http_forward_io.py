@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from nymgate.caller import Caller
-from nymgate.handshake import Target
+from nymgate.admission_io import Pass
+from nymgate.handshake import Connect, Target
 from nymgate.http_forward import (
     CloseStream,
     Command,
@@ -29,7 +29,7 @@ from nymgate.http_forward import (
     Tunnel,
 )
 from nymgate.http_forward import Phase as HttpPhase
-from nymgate.listener_io import LINGER_SECONDS, Listening, Owner, Phase, explained, reset_connection
+from nymgate.listener_io import LINGER_SECONDS, Listening, Owner, Phase, explained, peer_of, reset_connection
 from nymgate.refusals import REFUSALS
 from nymgate.sensitive import destination
 from nymgate.upstream import Stream
@@ -110,6 +110,9 @@ class ForwardConnection(asyncio.Protocol):
         self._app_ended = False
         self._far_ended = False
         self._opening: asyncio.Task[None] | None = None
+        self._pass: Pass | None = None
+        self._counted = 0
+        self._heard = False  # the open stream has said something
         self._stream: Stream | None = None
         self._consumer: StreamConsumer | None = None
         self._target: Target | None = None
@@ -123,6 +126,11 @@ class ForwardConnection(asyncio.Protocol):
     def idle(self) -> bool:
         """Whether nothing is lost when it ends now."""
         return self._machine.phase is HttpPhase.IDLE
+
+    @property
+    def kept(self) -> bool:
+        """Always: requests follow one another."""
+        return True
 
     # The application's side, called by the event loop.
 
@@ -249,19 +257,21 @@ class ForwardConnection(asyncio.Protocol):
     def _open(self, request: Open) -> None:
         self._target = request.target
         self._started = self._server.loop.time()
-        if not self._server.may_open():
-            self._server.warn_once("E_ADMISSION", "all streams that [streams] limit allows are in use")
+        if self._server.draining:
             self._do(self._machine.stream_refused(REFUSALS["E_ADMISSION"]))
             return
         self.phase = Phase.OPENING
         self._server.stats.streams += 1
-        caller = self._listening.caller(self._transport, request.credential, request.token)
-        self._opening = self._server.spawn(self, request.target, caller)
+        self._heard = False
+        asked = Connect(request.target, request.credential, request.token)
+        self._opening = self._server.spawn(self, asked)
 
-    async def open_stream(self, target: Target, caller: Caller) -> None:
+    async def open_stream(self, request: Connect) -> None:
         """Body of the task that waits for the upstream. A crash ends this connection and no other."""
+        server = self._server
         try:
-            stream = await self._server.upstream.open(target, caller)
+            self._pass = await server.gate.enter(self._listening.name, peer_of(self._transport), request)
+            stream = await server.upstream.open(request.target, self._pass.caller)
         except Exception as error:
             self._opening = None
             if self.phase is Phase.OPENING:
@@ -294,6 +304,9 @@ class ForwardConnection(asyncio.Protocol):
         self._do(self._machine.stream_refused(refusal))
 
     def stream_data(self, data: bytes) -> None:
+        if not self._heard:
+            self._heard = True
+            self._server.stats.first_byte.add(self._server.loop.time() - self._started)
         if self._tunnel:
             if not self._transport.is_closing():
                 self.down += len(data)
@@ -348,6 +361,7 @@ class ForwardConnection(asyncio.Protocol):
         if self.phase in (Phase.OPENING, Phase.RELAYING):
             self.phase = Phase.HANDSHAKE
             self._server.stats.streams -= 1
+        self._leave()
 
     def _drop_stream(self) -> None:
         opening, self._opening = self._opening, None
@@ -412,8 +426,22 @@ class ForwardConnection(asyncio.Protocol):
     def _ended(self, code: str) -> None:
         stats = self._server.stats
         stats.ended[code] += 1
+        self._listening.ended[code] += 1
         stats.bytes_up += self.up
         stats.bytes_down += self.down
+
+    def count(self) -> bool:
+        """Charge what was carried since the last time to who pays for it. False: they may not go on."""
+        if self._pass is None:
+            return True
+        count, self._counted = self.up + self.down - self._counted, self.up + self.down
+        return self._server.gate.count(self._pass, count)
+
+    def _leave(self) -> None:
+        if self._pass is not None:
+            self.count()
+            self._server.gate.leave(self._pass)
+            self._pass = None
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

@@ -52,6 +52,8 @@ _END_TO_END: Final = frozenset(
 _DIGITS: Final = re.compile(rb"[0-9]{1,5}")
 _ABSOLUTE: Final = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^#]*)")
 
+_CHALLENGE: Final = 'Proxy-Authenticate: Basic realm="nymgate", charset="UTF-8"'
+
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -230,6 +232,7 @@ def answer(refusal: Refusal, *, with_body: bool = True) -> bytes:
         f'Proxy-Status: nymgate; error={refusal.proxy_error}; details="{refusal.code}"',
         "Cache-Control: no-store",
         "Connection: close",
+        *((_CHALLENGE,) if refusal.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED else ()),
     )
     head = "\r\n".join(lines).encode("ascii", "replace") + b"\r\n\r\n"
     return head + body if with_body else head

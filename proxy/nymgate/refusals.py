@@ -115,6 +115,22 @@ REFUSALS: Final = _table(
         "There is no such user, or the password is another one (SOCKS5 answers 0x01 to the login).",
     ),
     Refusal(
+        "E_AUTH_SLOW",
+        "proxy",
+        _R.NOT_ALLOWED,
+        429,
+        "http_request_denied",
+        "Too many wrong passwords were tried: no more are looked at for the moment. Who was let in before still is.",
+    ),
+    Refusal(
+        "E_ACCESS",
+        "proxy",
+        _R.NOT_ALLOWED,
+        403,
+        "http_request_denied",
+        "Applications at this address may not use the proxy: [access] allow does not have it.",
+    ),
+    Refusal(
         "E_SOCKS_COMMAND",
         "proxy",
         _R.COMMAND_NOT_SUPPORTED,
@@ -212,7 +228,25 @@ REFUSALS: Final = _table(
         _R.GENERAL_FAILURE,
         503,
         "connection_limit_reached",
-        "All streams that [streams] limit allows are in use; close some or raise the limit.",
+        "As many streams are open as [streams] limit or [admission] allows for all, for the caller or for the "
+        "destination, and none of them ended while this one waited in the queue.",
+    ),
+    Refusal(
+        "E_QUOTA",
+        "proxy",
+        _R.NOT_ALLOWED,
+        429,
+        "http_request_denied",
+        "The user has used up the bytes of this day or month.",
+    ),
+    Refusal(
+        "E_DESTINATION_RULE",
+        "proxy",
+        _R.NOT_ALLOWED,
+        403,
+        "destination_ip_prohibited",
+        "The rules of this proxy do not allow the destination: it is denied, not on the list of those allowed, or a "
+        "private place. Nothing goes there, by no other way either.",
     ),
     Refusal(
         "E_ISOLATION_LIMIT",

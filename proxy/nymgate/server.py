@@ -10,19 +10,23 @@ import functools
 import resource
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 import structlog
 
 from nym_mixnet.tasks_io import TaskSet
-from nymgate.caller import Caller
+from nymgate.access import OPEN_TO_THIS_MACHINE, AccessRules
+from nymgate.access_usage_io import UsageKeeper
+from nymgate.admission_io import Gate
 from nymgate.connection_io import Connection
 from nymgate.detect import Speaks
 from nymgate.errors import ListenError
-from nymgate.handshake import Target
+from nymgate.handshake import Connect
 from nymgate.listener_io import Guest, Listening, ServerOptions, ServerStats
+from nymgate.unix_socket_io import bind_unix
 from nymgate.upstream import Upstream
 
 __all__ = ["ServerOptions", "ServerStats", "SocksServer"]
@@ -33,8 +37,9 @@ BACKLOG: Final = 1024
 # asyncio takes this many connections in one go, and again before those beyond the limit are closed: a few times it
 # has to fit into RESERVED_DESCRIPTORS.
 ACCEPTED_AT_ONCE: Final = 16
-# Connections that are heard out, so that they get a reply, once streams are full.
-HANDSHAKES_BEYOND_LIMIT: Final = 256
+# Connections without a stream: idle ones, those that wait for their turn, those that get a refusal.
+CONNECTIONS_BEYOND_LIMIT: Final = 4096
+METER_SECONDS: Final = 1.0
 # For gateway, nym-api, store and log when applications take all they can get.
 RESERVED_DESCRIPTORS: Final = 128
 
@@ -42,22 +47,39 @@ RESERVED_DESCRIPTORS: Final = 128
 class SocksServer:
     """All listening sockets of a proxy and the connections they took."""
 
-    def __init__(self, upstream: Upstream, options: ServerOptions | None = None) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        options: ServerOptions | None = None,
+        access: AccessRules = OPEN_TO_THIS_MACHINE,
+        usage_file: Path | None = None,
+    ) -> None:
+        """``usage_file``: where the bytes that users have used up are kept; None: nowhere, for as long as this runs."""
         self.upstream = upstream
         self.options = options or ServerOptions()
+        self.gate = Gate(self.options.admission, access, self.options.queue_seconds)
+        self._usage = UsageKeeper(self.gate.usage, usage_file) if usage_file is not None else None
+        self._keeping_books = False
         self.stats = ServerStats()
         self.loop = asyncio.get_running_loop()
         self._connections: set[Guest] = set()
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.AbstractServer] = []
+        self._unix: list[tuple[Path, int]] = []
         self._tasks = TaskSet("listener")
         self._warned: dict[str, float] = {}
         self._draining = False
         self._empty = asyncio.Event()
         self._empty.set()
-        self._most = self.options.limit + HANDSHAKES_BEYOND_LIMIT
+        self._descriptors = 1 << 20
+        self._most = self._room()
 
     async def __aenter__(self) -> Self:
-        self._most = min(self._most, max(16, raise_descriptor_limit() - RESERVED_DESCRIPTORS))
+        self._descriptors = raise_descriptor_limit()
+        self._most = self._room()
+        if self.gate.asks_for_users:
+            if self._usage is not None:
+                await self._usage.sync()
+            self._keep_books()
         return self
 
     async def __aexit__(
@@ -68,6 +90,9 @@ class SocksServer:
             connection.abort()
         await self._empty.wait()  # transports call connection_lost on a later turn of the loop
         await self._tasks.close()
+        if self._usage is not None and self._keeping_books:
+            await self._usage.sync()
+        self.gate.close()
 
     async def listen(
         self, addresses: Sequence[tuple[str, int]], speaks: Speaks = Speaks.MIXED
@@ -77,17 +102,36 @@ class SocksServer:
         for host, port in addresses:
             try:
                 sock = socket.create_server((host, port), family=_family(host), backlog=BACKLOG)
-                sock.setblocking(False)
-                listening = Listening(shown_address(host, sock.getsockname()[1]), speaks)
-                server = await self.loop.create_server(
-                    functools.partial(Connection, self, listening), sock=sock, backlog=ACCEPTED_AT_ONCE
-                )
-                sock.listen(BACKLOG)  # create_server made the kernel's queue as short as its own turns
+                bound.append((host, sock.getsockname()[1]))
+                await self.adopt(sock, speaks)
             except OSError as error:
-                raise listen_error(host, port, error) from error
-            self._servers.append(server)
-            bound.append((host, sock.getsockname()[1]))
+                raise listen_error(shown_address(host, port), error) from error
         return bound
+
+    async def listen_unix(self, path: Path, speaks: Speaks = Speaks.MIXED, mode: int = 0o600) -> None:
+        """Take connections on a Unix socket, made with that mode and removed at the end."""
+        try:
+            sock, inode = bind_unix(path, mode, BACKLOG)
+            self._unix.append((path, inode))
+            await self.adopt(sock, speaks)
+        except OSError as error:
+            raise listen_error(f"unix:{path}", error) from error
+
+    async def adopt(self, sock: socket.socket, speaks: Speaks = Speaks.MIXED) -> str:
+        """Take connections on a socket that listens already; returns the name of its address."""
+        sock.setblocking(False)
+        unix = sock.family == socket.AF_UNIX
+        address = sock.getsockname()
+        host = None if unix else address[0]
+        listening = Listening(f"unix:{address}" if unix else shown_address(*address[:2]), speaks, host)
+        listening.obey(self.gate.access)
+        factory = functools.partial(Connection, self, listening)
+        create = self.loop.create_unix_server if unix else self.loop.create_server
+        server = await create(factory, sock=sock, backlog=ACCEPTED_AT_ONCE)
+        sock.listen(BACKLOG)  # the line above made the kernel's queue as short as its own turns
+        self._servers.append(server)
+        self.stats.listeners[listening.name] = listening
+        return listening.name
 
     def stop_listening(self) -> None:
         """Take no more connections."""
@@ -95,6 +139,11 @@ class SocksServer:
         for server in self._servers:
             server.close()
         self._servers.clear()
+        for path, inode in self._unix:
+            with contextlib.suppress(OSError):
+                if path.stat().st_ino == inode:  # and not a successor's
+                    path.unlink()
+        self._unix.clear()
 
     async def drain(self, limit_seconds: float) -> bool:
         """Stop listening, let streams end by themselves within the limit. True if all did."""
@@ -107,10 +156,47 @@ class SocksServer:
                 await self._empty.wait()
         return not self._connections
 
+    def reload(self, options: ServerOptions, access: AccessRules | None = None) -> None:
+        """Other limits and rules from now on. Streams that are open stay; kept connections without a request end, so
+        that their next one is judged anew."""
+        self.options = options
+        self._most = self._room()
+        access = access if access is not None else self.gate.access
+        self.gate.change(options.admission, access, options.queue_seconds)
+        for listening in self.stats.listeners.values():
+            listening.obey(access)
+        for connection in list(self._connections):
+            if connection.idle and connection.kept:
+                connection.end("ok")
+        if self.gate.asks_for_users:
+            self._keep_books()
+
+    def _keep_books(self) -> None:
+        """Where there are users: what they use up."""
+        if self._keeping_books:
+            return
+        self._keeping_books = True
+        self._tasks.spawn(self._meter(), name="quotas")
+        if self._usage is not None:
+            self._tasks.spawn(self._usage.keep(), name="usage")
+
+    async def _meter(self) -> None:
+        """End the streams of users who have nothing left, within a second."""
+        while True:
+            await asyncio.sleep(METER_SECONDS)
+            for connection in list(self._connections):
+                if not connection.count():
+                    log.info("stream.broken", code="E_QUOTA", layer="proxy")
+                    connection.end("E_QUOTA")
+
     @property
     def open_connections(self) -> int:
         """Applications connected, in any phase."""
         return len(self._connections)
+
+    def _room(self) -> int:
+        wanted = self.options.limit + CONNECTIONS_BEYOND_LIMIT
+        return min(wanted, max(16, self._descriptors - RESERVED_DESCRIPTORS))
 
     # For Connection.
 
@@ -119,16 +205,13 @@ class SocksServer:
         """Whether connections are to end when they can."""
         return self._draining
 
-    def admit(self, connection: Guest) -> bool:
+    def admit(self, connection: Guest, listening: Listening) -> bool:
         """Register a new connection; False when even the room for refusals is full, or at shutdown."""
         self.stats.accepted += 1
+        listening.accepted += 1
         self._connections.add(connection)
         self._empty.clear()
         return len(self._connections) <= self._most and not self._draining
-
-    def may_open(self) -> bool:
-        """Whether another stream fits."""
-        return self.stats.streams < self.options.limit and not self._draining
 
     def replace(self, connection: Guest, heir: Guest) -> None:
         """The connection's socket is the heir's."""
@@ -141,9 +224,13 @@ class SocksServer:
         if not self._connections:
             self._empty.set()
 
-    def spawn(self, connection: Guest, target: Target, caller: Caller) -> asyncio.Task[None]:
-        """Wait for the upstream in a task of its own."""
-        return self._tasks.spawn(connection.open_stream(target, caller), name="open stream")
+    def spawn(self, connection: Guest, request: Connect) -> asyncio.Task[None]:
+        """Wait for the gate and the upstream in a task of its own."""
+        return self._tasks.spawn(connection.open_stream(request), name="open stream")
+
+    def spawn_login(self, check: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Check a login in a task of its own."""
+        return self._tasks.spawn(check, name="login")
 
     def warn_once(self, code: str, reason: str, every_seconds: float = 60.0) -> None:
         """A log line about misuse of the port, at most one a minute for each kind."""
@@ -170,9 +257,9 @@ def raise_descriptor_limit() -> int:
     return soft if soft != resource.RLIM_INFINITY else 1 << 20
 
 
-def listen_error(host: str, port: int, error: OSError) -> ListenError:
+def listen_error(shown: str, error: OSError) -> ListenError:
     """What to say when an address cannot be had."""
     return ListenError(
-        f"Cannot listen on {shown_address(host, port)}: {error.strerror or error}.",
+        f"Cannot listen on {shown}: {error.strerror or error}.",
         "Stop the program that uses the port, or choose another with --listen or [listen] mixed.",
     )
