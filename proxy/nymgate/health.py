@@ -210,12 +210,11 @@ def _money(facts: Facts) -> dict[str, Layer]:
         found(facts.clock)
     elif facts.ticket is not None:
         found(facts.ticket)
-    if facts.supply != "ok":
-        if facts.hindrance is not None:
-            found(facts.hindrance)
-        elif facts.supply == "exhausted" and layers["tickets"].state is State.OK:
-            todo = "Wait until a ticketbook is bought, or buy one: nymgate account obtain-ticketbooks --amount 1."
-            found(Trouble("tickets", "E_OUT_OF_TICKETS", "No ticket is left.", todo))
+    if facts.hindrance is not None:
+        found(facts.hindrance)
+    elif facts.supply == "exhausted" and layers["tickets"].state is State.OK:
+        todo = "Wait until a ticketbook is bought, or buy one: nymgate account obtain-ticketbooks --amount 1."
+        found(Trouble("tickets", "E_OUT_OF_TICKETS", "No ticket is left.", todo))
     if starved and all(layer.state is State.OK for layer in layers.values()):
         found(
             Trouble(

@@ -50,6 +50,9 @@ HINDRANCES: Final = (
     "E_STORE",
     "E_BOUGHT_ELSEWHERE",
     "E_INTERNAL",
+    "E_NO_ACCOUNT",
+    "E_OUT_OF_TICKETS",
+    "E_TICKETS_COMING",
 )
 PERIODS: Final = ("day", "month")
 LINK_STATES: Final = ("connecting", "ready", "out_of_bandwidth", "reconnecting", "closed")

@@ -34,6 +34,7 @@ from nymgate.snapshot import (
     TopUp,
     merge,
 )
+from nymgate.supply import COMING, NO_ACCOUNT, OUT_OF_TICKETS
 from tests.nymgate.snapshots import snapshots
 from zknym import TicketType
 
@@ -223,7 +224,7 @@ def test_what_is_known_elsewhere_is_known_here():
     assert tuple(Settlement) == metrics.SETTLEMENTS
     assert metrics.PURCHASE_STATES == UNFINISHED
     assert tuple(Supply) == metrics.SUPPLY_STATES
-    assert tuple(Hindrance) == metrics.HINDRANCES
+    assert (*Hindrance, NO_ACCOUNT, OUT_OF_TICKETS, COMING) == metrics.HINDRANCES
     assert tuple(LinkState) == metrics.LINK_STATES
     assert OUTCOMES[0] == "ok"
 

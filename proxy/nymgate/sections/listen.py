@@ -19,6 +19,7 @@ from nymgate.sections.types import (
 from nymgate.units import format_size
 
 DEFAULT_SOCKS_PORT: Final = 1080
+DEFAULT_METRICS_PORT: Final = 9470
 
 
 def _loopback(text: str) -> str:
@@ -32,7 +33,12 @@ def _loopback(text: str) -> str:
     return text
 
 
+def _loopback_or_none(text: str) -> str:
+    return _loopback(text) if text else text
+
+
 ListenAddress = Annotated[str, AfterValidator(_loopback)]
+OptionalAddress = Annotated[str, AfterValidator(_loopback_or_none)]
 
 
 class Listen(Section):
@@ -54,6 +60,12 @@ class Listen(Section):
         [],
         "Addresses that take HTTP only, as a proxy: CONNECT and plain requests. SOCKS gets a refusal.",
         'a list of loopback addresses such as ["127.0.0.1:8118"]',
+    )
+    metrics: OptionalAddress = setting(
+        f"127.0.0.1:{DEFAULT_METRICS_PORT}",
+        "Where `/metrics` (Prometheus), `/livez` and `/readyz` are served, and nothing else. Empty: nowhere. A port "
+        "that is taken is an error if it is named here; the default one is then left out with a warning.",
+        'a loopback address such as "127.0.0.1:9470", or empty',
     )
 
 
