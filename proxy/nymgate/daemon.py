@@ -18,19 +18,23 @@ import structlog
 from nym_mixnet.tasks_io import TaskSet
 from nym_sphinx import SYSTEM_RNG
 from nymgate import wiring
+from nymgate.config import Config
 from nymgate.detect import Speaks
 from nymgate.directory_io import RunningDirectory
-from nymgate.errors import DataFolderError
+from nymgate.errors import DataFolderError, NymgateError
 from nymgate.identities_io import Identities
 from nymgate.identity_io import Connected, Identity, Neighbours
+from nymgate.logs import configure_logs
 from nymgate.mixnet_connector_io import mixnet_connector
 from nymgate.money_io import Stock
 from nymgate.purse_io import Purse
+from nymgate.reload import Changes, compare, merge, named
 from nymgate.server import SocksServer
 from nymgate.signals_io import Signals, unless
 from nymgate.sleep import Rest
 from nymgate.sleep_io import Sleeper
 from nymgate.upstream_io import MixnetUpstream
+from nymgate.watch_io import Watch
 
 __all__ = ["Connected", "Proxy", "make_folder", "run"]
 
@@ -63,6 +67,7 @@ class Proxy:
             self.addresses = await self.server.listen(self.plan.listen)
             for speaks, addresses in self.plan.listen_apart:
                 self.addresses_apart[speaks] = await self.server.listen(addresses, speaks)
+            self.watch = await stack.enter_async_context(Watch(self))
             if self.purse is not None:
                 if self.purse.money.proxy is not None:
                     self.purse.money.proxy = self.addresses[0]
@@ -134,6 +139,20 @@ class Proxy:
             mixnet_connector(*self.addresses[0]), lambda: awake_for_ever or sleeper.state is Rest.BUSY
         )
 
+    def reload(self, config: Config) -> Changes:
+        """Take over from a reread configuration what can change while running. Streams go on.
+
+        Raises ConfigError for values that do not fit together; then everything stays as it was.
+        """
+        changes = compare(self.plan.config, config)
+        plan = wiring.with_config(self.plan, merge(self.plan.config, config))
+        self.plan = plan
+        self.server.reload(wiring.server_options(plan))
+        self.identities.reload(plan)
+        if self.purse is not None:
+            self.purse.reload(plan.money)
+        return changes
+
     async def drain(self, limit_seconds: float) -> bool:
         """Stop listening and let streams end; True if all did."""
         return await self.server.drain(limit_seconds)
@@ -154,16 +173,49 @@ def make_folder(plan: wiring.Plan) -> None:
         ) from error
 
 
-async def run(plan: wiring.Plan, *, announce: Callable[[Proxy, Connected, Stock | None], None]) -> None:
-    """Run until SIGTERM or SIGINT. Raises the NymgateError that ended it before."""
-    with Signals() as signals:
-        async with Proxy(plan) as proxy:
+Reread = Callable[[], Config]
+"""Reads the configuration again, from where it came. Raises NymgateError."""
+
+
+def reload(proxy: Proxy, reread: Reread) -> None:
+    """What SIGHUP asks for. A configuration that is wrong is reported, and the old one stays in force."""
+    try:
+        changes = proxy.reload(reread())
+    except NymgateError as error:
+        log.error("reload.failed", code=error.code, reason=str(error), in_force="the configuration of before")
+        return
+    settings = proxy.plan.config.log
+    configure_logs(level=settings.level, style=settings.format, destinations=settings.destinations)
+    log.info("reloaded", changed=named(changes.applied) or "nothing")
+    if changes.waiting:
+        log.warning("needs a restart: %s", named(changes.waiting))
+
+
+async def run(
+    plan: wiring.Plan,
+    *,
+    announce: Callable[[Proxy, Connected, Stock | None], None],
+    reread: Reread | None = None,
+) -> None:
+    """Run until SIGTERM or SIGINT; SIGHUP rereads the configuration. Raises the NymgateError that ended it before."""
+    proxy = Proxy(plan)
+    started = False
+
+    def hangup() -> None:
+        if reread is None or not started:
+            log.warning("reload.ignored", reason="still starting" if reread else "there is nothing to reread")
+        else:
+            reload(proxy, reread)
+
+    with Signals(hangup) as signals:
+        async with proxy:
+            started = True
             log.info("listening", addresses=[f"{host}:{port}" for host, port in proxy.addresses])
             if await unless(signals.first, proxy.ready()):
                 connected = await proxy.ready()
                 announce(proxy, connected, await proxy.purse.stock() if proxy.purse is not None else None)
                 await signals.first.wait()
-            limit = plan.config.streams.drain
+            limit = proxy.plan.config.streams.drain
             log.info("stopping", open=proxy.server.open_connections, limit_seconds=limit)
             if not await unless(signals.second, proxy.drain(limit)):
                 log.warning("stopping.now", open=proxy.server.open_connections)

@@ -128,6 +128,12 @@ class Purse:
         """Wait until tickets have come after there were none; False if that takes longer."""
         return await self.runner.refilled(limit_seconds)
 
+    def reload(self, plan: MoneyPlan) -> None:
+        """From now on by this budget and these marks."""
+        self.plan = self.money.plan = plan
+        self.topup.limits, self.topup.control.settings = plan.limits, plan.settings
+        self.topup.poke()
+
     async def stock(self) -> Stock:
         """What there is."""
         return await self.money.stock()

@@ -1,8 +1,8 @@
-"""SIGTERM and SIGINT as events, and work that goes on until one of them comes."""
+"""SIGTERM and SIGINT as events, SIGHUP as a call, and work that goes on until one of them comes."""
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, Self
 
 from nym_mixnet.tasks_io import TaskSet
@@ -11,20 +11,28 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class Signals:
-    """SIGTERM and SIGINT as events: the first asks for a clean end, the second for an immediate one."""
+    """SIGTERM and SIGINT as events: the first asks for a clean end, the second for an immediate one.
 
-    def __init__(self) -> None:
+    ``on_hangup`` is called at each SIGHUP; without it that signal does what it always does.
+    """
+
+    def __init__(self, on_hangup: Callable[[], None] | None = None) -> None:
+        self._on_hangup = on_hangup
         self.first = asyncio.Event()
         self.second = asyncio.Event()
 
     def __enter__(self) -> Self:
         for number in SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, self._come)
+        if self._on_hangup is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_hangup)
         return self
 
     def __exit__(self, *_error: object) -> None:
         for number in SIGNALS:
             asyncio.get_running_loop().remove_signal_handler(number)
+        if self._on_hangup is not None:
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
 
     def _come(self) -> None:
         (self.second if self.first.is_set() else self.first).set()

@@ -81,7 +81,7 @@ def run(
         else:
             typer.echo("\n".join(banner.lines()))
 
-    run_loop(daemon.run(plan, announce=announce))
+    run_loop(daemon.run(plan, announce=announce, reread=lambda: load_configuration(config, flags).config))
 
 
 def banner_of(proxy: "Proxy", connected: "Connected", stock: "Stock | None" = None) -> "Banner":
