@@ -9,7 +9,21 @@ import typer
 from typer.core import TyperGroup
 
 from nymgate import __version__
-from nymgate.cli import account, configuration, demo, env, gateways, localnet, run, tickets
+from nymgate.cli import (
+    account,
+    configuration,
+    demo,
+    env,
+    exec_,
+    gateways,
+    ledger,
+    localnet,
+    privacy,
+    run,
+    store,
+    tickets,
+    topup,
+)
 from nymgate.cli.options import session
 from nymgate.errors import ExitCode, NymgateError
 
@@ -108,9 +122,15 @@ def _root(
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("env")(env.env)
+# What comes after the command's name is the command's, options included.
+app.command("exec", context_settings={"allow_interspersed_args": False})(exec_.exec_)
 app.command("gateways")(gateways.gateways)
+app.command("privacy")(privacy.privacy)
 app.add_typer(account.app, name="account")
 app.add_typer(tickets.app, name="tickets")
+app.add_typer(topup.app, name="topup")
+app.command("ledger")(ledger.ledger)
+app.add_typer(store.app, name="store")
 app.add_typer(configuration.app, name="config")
 app.add_typer(localnet.app, name="localnet")
 
