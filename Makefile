@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses=4
 export PYTHONUTF8 := 1
 
-.PHONY: help setup demo test vectors check coverage format bench soak docs reference lock clean
+.PHONY: help setup demo test vectors check coverage format bench soak docs reference dashboards lock clean
 help:
 	@echo "make demo     a whole Nym network on loopback, and a download through it"
 	@echo "make test     the test suite (minutes)"
@@ -20,6 +20,7 @@ help:
 	@echo "make format   rewrite the code as the formatter wants it"
 	@echo "make docs     the manual as web pages, in docs/_build/html"
 	@echo "make reference  rewrite the pages of docs/reference from the code"
+	@echo "make dashboards  rewrite dashboards and rules of grafana/ from their code"
 	@echo "make lock     refresh the lock files from pyproject.toml"
 
 setup: $(READY)
@@ -69,6 +70,9 @@ docs: $(READY)
 
 reference: $(READY)
 	$(BIN)/python -m nymgate.reference docs/reference
+
+dashboards: $(READY)
+	$(BIN)/python -m grafana.build
 
 # Three files: everything, what a running proxy needs, and what builds it (the last two for images). Both are cut out
 # of the first: same versions, same hashes.

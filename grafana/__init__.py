@@ -1,0 +1,1 @@
+"""Dashboards, alerts and recording rules as code. `make dashboards` writes what Grafana and Prometheus read."""
