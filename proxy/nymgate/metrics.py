@@ -509,6 +509,12 @@ TRAFFIC: Final = (
     ),
     Metric("nymgate_streams_open", _G, "Streams that are open.", one(lambda s: s.streams.open)),
     Metric(
+        "nymgate_streams_waiting",
+        _G,
+        "Streams held back because a limit is reached.",
+        one(lambda s: s.streams.waiting),
+    ),
+    Metric(
         "nymgate_connections_open",
         _G,
         "Applications connected, in any phase.",

@@ -17,6 +17,7 @@ from nym_mixnet.client_io import MixnetClient
 from nym_mixnet.client_records import ACK_SECONDS_BOUNDS
 from nymgate import __version__
 from nymgate.health import Facts, Health, Probe, Trouble, judge
+from nymgate.listener_io import FIRST_BYTE_BOUNDS_SECONDS
 from nymgate.observe_money_io import MoneyView
 from nymgate.sleep import Rest
 from nymgate.snapshot import (
@@ -55,10 +56,8 @@ class Observer:
         self._started_unix = clock()
         self._lag = Tally(SHORT_SECONDS_BOUNDS)
         self._clients: dict[int, MixnetClient] = {}
-        self._first_bytes: dict[int, Tally] = {}
         self._links_gone = Links()
         self._packets_gone = Packets()
-        self._first_bytes_gone = Histogram()
         self._failovers: dict[int, int] = {}
         self._money = MoneyView(proxy.purse, self._may_ask, clock=clock) if proxy.purse is not None else None
         self.prober: Prober | None = None
@@ -95,7 +94,7 @@ class Observer:
             python=platform.python_version(),
             network=plan.network.name,
             profile=plan.profile.name,
-            listening=self._listening(),
+            listening=tuple(self._proxy.server.stats.listeners),
             health=self.health(),
             costs=Costs(costs.tickets_per_hour, costs.bytes_per_second * 3600, prices),
             money=money,
@@ -167,10 +166,6 @@ class Observer:
                 dataclasses.replace(packets, queued=0, in_flight=0, surbs_supplied=0, surbs_wanted=0),
             )
         self._clients = there
-        tallies = {id(one.upstream): one.upstream.first_bytes for one in self._proxy.identities}
-        for key in self._first_bytes.keys() - tallies.keys():
-            self._first_bytes_gone = self._first_bytes_gone.plus(self._first_bytes[key].seen())
-        self._first_bytes = tallies
 
     def _links(self) -> Links:
         total = self._links_gone
@@ -184,26 +179,20 @@ class Observer:
             total = plus(total, _packets_of(client))
         return total
 
-    def _listening(self) -> tuple[str, ...]:
-        addresses = [*self._proxy.addresses]
-        for apart in self._proxy.addresses_apart.values():
-            addresses += apart
-        return tuple(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses)
-
     def _streams(self) -> Streams:
         server = self._proxy.server
         stats = server.stats
-        first = self._first_bytes_gone
-        for tally in self._first_bytes.values():
-            first = first.plus(tally.seen())
         return Streams(
             open=stats.streams,
+            waiting=server.gate.admission.waiting,
             connections=server.open_connections,
-            accepted={"all": stats.accepted},
-            ended={"all": dict(stats.ended)},
+            accepted={name: listening.accepted for name, listening in stats.listeners.items()},
+            ended={name: dict(listening.ended) for name, listening in stats.listeners.items()},
             bytes_up=stats.bytes_up,
             bytes_down=stats.bytes_down,
-            first_byte_seconds=first,
+            first_byte_seconds=Histogram.of(
+                FIRST_BYTE_BOUNDS_SECONDS, stats.first_byte.counts, stats.first_byte.sum_seconds
+            ),
         )
 
     def _exits(self) -> Exits:

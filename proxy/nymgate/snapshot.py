@@ -259,6 +259,8 @@ class Streams:
     """What applications asked for."""
 
     open: int = _sum()
+    waiting: int = _sum()
+    """Held back because a limit is reached."""
     connections: int = _sum()
     """Connected at the moment, in any phase."""
     accepted: Mapping[str, int] = _table()

@@ -16,7 +16,6 @@ from nymgate.caller import ANYBODY, Caller
 from nymgate.errors import NymgateError, Reply, StreamRefused
 from nymgate.handshake import Target
 from nymgate.sleep_io import Sleeper
-from nymgate.snapshot import Tally
 from nymgate.upstream import Consumer
 
 LINK_POLL_SECONDS = 0.05
@@ -74,8 +73,6 @@ class MixnetUpstream:
         self._changed = asyncio.Event()
         self.missing = (START, "the proxy is still looking for a way into the mixnet")
         """Layer and reason for refusals while there is no way."""
-        self.first_bytes = Tally()
-        """Seconds from asking for a stream until its first byte came back."""
         self.target_failures = 0
         """Streams in a row that could not be connected to their destinations, the last ones."""
         self.supply: Callable[[], StreamRefused | None] = lambda: None
@@ -125,7 +122,7 @@ class MixnetUpstream:
                 self.target_failures += 1
             raise
         self.target_failures = 0
-        return UpstreamStream(stream, way.sleeper, over, asked_at=started, first_bytes=self.first_bytes)
+        return UpstreamStream(stream, way.sleeper, over)
 
     async def _ready_way(self, deadline: float) -> Way:
         loop = asyncio.get_running_loop()
@@ -183,23 +180,12 @@ class MixnetUpstream:
 class UpstreamStream:
     """A stream of the exit client in the shape the listener wants; consumer of the one, stream of the other."""
 
-    __slots__ = ("_asked_at", "_consumer", "_first_bytes", "_open", "_over_too", "_sleeper", "_stream")
+    __slots__ = ("_consumer", "_open", "_over_too", "_sleeper", "_stream")
 
-    def __init__(
-        self,
-        stream: MixStream,
-        sleeper: Sleeper,
-        over: Callable[[], None] | None = None,
-        *,
-        asked_at: float | None = None,
-        first_bytes: Tally | None = None,
-    ) -> None:
-        """``over`` is called once, when it has ended. ``first_bytes`` hears how long after ``asked_at`` bytes came."""
+    def __init__(self, stream: MixStream, sleeper: Sleeper, over: Callable[[], None] | None = None) -> None:
         self._stream = stream
         self._sleeper = sleeper
         self._over_too = over
-        self._asked_at = asked_at
-        self._first_bytes = first_bytes
         self._consumer: Consumer | None = None
         self._open = True
 
@@ -234,9 +220,6 @@ class UpstreamStream:
     # What the exit client's stream calls.
 
     def data_received(self, data: bytes) -> None:
-        if self._first_bytes is not None and self._asked_at is not None:
-            self._first_bytes.add(asyncio.get_running_loop().time() - self._asked_at)
-            self._first_bytes = None
         if self._consumer is not None:
             self._consumer.stream_data(data)
 

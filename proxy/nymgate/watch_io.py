@@ -60,7 +60,10 @@ class Watch:
         if not listen.metrics:
             return None
         exporter = Exporter(
-            *split_address(listen.metrics), snapshot=self.observer.snapshot, health=self.health
+            *split_address(listen.metrics),
+            snapshot=self.observer.snapshot,
+            health=self.health,
+            permits=lambda peer: self._proxy.server.gate.access.permits(peer),
         )
         try:
             return await stack.enter_async_context(exporter)

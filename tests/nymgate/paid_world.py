@@ -46,6 +46,7 @@ def plan_for(net: Localnet, folder: Path, **flags: Any) -> wiring.Plan:
     settings = {
         "network": str(net.data_dir / "localnet.toml"),
         "listen.mixed": ["127.0.0.1:0"],
+        "listen.metrics": "",
         "mixnet.profile": "uncovered",
         "tickets.top_up": False,
     }

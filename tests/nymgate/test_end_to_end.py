@@ -74,6 +74,7 @@ def plan_for(network, folder, **flags):
     settings = {
         "network": str(network.net.data_dir / "localnet.toml"),
         "listen.mixed": ["127.0.0.1:0"],
+        "listen.metrics": "",
         "mixnet.profile": "uncovered",
     }
     config = load(environ={"HOME": str(folder)}, flags=settings | flags).config

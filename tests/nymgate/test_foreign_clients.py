@@ -133,6 +133,7 @@ async def proxy_on(network, folder, **flags):
     settings = {
         "network": str(network.net.data_dir / "localnet.toml"),
         "listen.mixed": ["127.0.0.1:0"],
+        "listen.metrics": "",
         "mixnet.profile": "uncovered",
     }
     config = load(environ={"HOME": str(folder)}, flags=settings | flags).config

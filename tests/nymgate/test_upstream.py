@@ -119,21 +119,6 @@ def test_bytes_travel_and_both_ends_close():
     in_world(test)
 
 
-def test_first_bytes_are_timed_once_a_stream():
-    async def test(world):
-        stream, application = await world.open()
-        assert world.upstream.first_bytes.seen().count == 0
-        stream.write(bytes(100_000))
-        stream.write_eof()
-        await application.over.wait()
-        timed = world.upstream.first_bytes.seen()
-        assert timed.count == 1, "of a stream whose bytes came in many pieces"
-        assert 0 < timed.sum < 20
-        stream.close()
-
-    in_world(test)
-
-
 @pytest.mark.parametrize("target, counted", [("closed port", 2), ("refuse", 0), ("silent", 0)])
 def test_streams_that_fail_at_their_targets_are_counted_until_one_does_not(target, counted):
     async def test(world):
