@@ -46,6 +46,10 @@ from nymgate.exits import ExitCandidate
 
 POLICY_WAIT_SECONDS: Final = 5.0
 """A refusal waits so long for the policy that explains it."""
+UNDER_WAY_SECONDS: Final = 1.0
+"""What is heard so soon after a request may have been sent before it."""
+SIGN_OF_LIFE_SECONDS: Final = 20.0
+"""An exit that was heard so lately is not what keeps a stream waiting."""
 
 
 class ExitPool:
@@ -214,11 +218,11 @@ class ExitPool:
                 for member in self.roster.members.values()
                 if member.record in fit and member.record.standing is Standing.UP and not self.roster.named
             ]
-            if at_hand:
-                return max(at_hand, key=lambda member: member.client.streams)
             if not left:
                 raise self._refusal()
-            if current is None:
+            if at_hand:
+                found = max(at_hand, key=lambda member: member.client.streams)
+            elif current is None:
                 if not await self.roster.searching(deadline):
                     raise (
                         self._refusal()
@@ -226,13 +230,16 @@ class ExitPool:
                         else ExitSilent("a health request", self.options.open_timeout_seconds)
                     )
                 continue
-            # The exit in use is well, but not for this: another one beside it.
-            patience = min(deadline, now + POLICY_WAIT_SECONDS) if looking_again else deadline
-            found = await self.roster.race(fit, patience)
-            if found is None:
-                raise self._refusal()
+            else:  # the exit in use is well, but not for this: another one beside it
+                patience = min(deadline, now + POLICY_WAIT_SECONDS) if looking_again else deadline
+                first = await self.roster.race(fit, patience)
+                if first is None:
+                    raise self._refusal()
+                found = first
             await self._explain(found, deadline)
-            denied += not to_try([found.record], host, port, loop.time(), limits)
+            if to_try([found.record], host, port, loop.time(), limits):
+                return found
+            denied += 1
 
     async def _attempt(
         self, member: Member, host: str, port: int, *, early: bool, deadline: float, limit: float
@@ -249,19 +256,17 @@ class ExitPool:
         opening = self._tasks.spawn(_outcome(member.client.open(host, port, timeout=left)), name="open")
         handed_over = False
         try:
-            await asyncio.wait((opening,), timeout=suspect_after(record, self.limits))
-            if not opening.done() and not record.heard_since(started):
-                question = self.roster.ask(member)
-                await asyncio.wait((opening, question), return_when=asyncio.FIRST_COMPLETED)
-                if not opening.done() and question.result() is False:
-                    raise ExitSilent("a health request", round(loop.time() - started, 1))
+            await self._or_silence(opening, member)
             outcome = await opening
             if isinstance(outcome, MixStream):
+                took = loop.time() - started
+                if record.latency is None or took < record.latency:
+                    record.answered(took)
                 record.happened(Event.OPENED, loop.time(), self._rng, self.limits)
                 handed_over = True
                 return outcome
             if isinstance(outcome, ExitSilent):
-                if record.heard_since(started):
+                if record.heard_since(max(started + UNDER_WAY_SECONDS, loop.time() - SIGN_OF_LIFE_SECONDS)):
                     outcome = TargetSilent(limit)
                 else:
                     self.roster.ask(member)  # perhaps it was the destination after all
@@ -273,6 +278,24 @@ class ExitPool:
                 opening.cancel()
             elif not handed_over and not opening.cancelled():
                 _abort(opening.result())
+
+    async def _or_silence(self, opening: "asyncio.Task[MixStream | ExitError]", member: Member) -> None:
+        """Wait for the answer to a request. Raises ExitSilent once the exit proves to be silent altogether."""
+        loop = asyncio.get_running_loop()
+        started, patience = loop.time(), suspect_after(member.record, self.limits)
+        while True:
+            await asyncio.wait((opening,), timeout=patience)
+            if opening.done():
+                return
+            asked = loop.time()
+            lives = member.record.heard_since(asked - patience + UNDER_WAY_SECONDS)
+            if not lives:
+                question = self.roster.ask(member)
+                await asyncio.wait((opening, question), return_when=asyncio.FIRST_COMPLETED)
+                if not opening.done() and question.result() is False:
+                    raise ExitSilent("a health request", round(loop.time() - started, 1))
+                lives = member.record.heard_since(asked)  # the question may be an older one
+            patience = self.limits.ask_most if lives else self.limits.suspect_least
 
     async def _suspect(self, member: Member, since: float) -> None:
         """What an early stream leaves behind: nobody waits for its answer, but new streams will."""

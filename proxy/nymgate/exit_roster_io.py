@@ -340,7 +340,8 @@ class Roster:
             self._rereading = None
 
     def _stream_ended(self, member: Member, stream: MixStream) -> None:
-        if isinstance(stream.error, StreamIdle) and not isinstance(stream.error, ExitGone):
+        ready = self._client.link_state is LinkState.READY
+        if ready and isinstance(stream.error, StreamIdle) and not isinstance(stream.error, ExitGone):
             self.doubt(member, "a stream over it has stalled")
         elif isinstance(stream.error, ExitSilent) and not self.closed:
             self.ask(member)
