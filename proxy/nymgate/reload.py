@@ -20,8 +20,14 @@ LIVE: Final = frozenset(
         # the listener, for connections from now on
         "streams.early_success",
         "streams.handshake_timeout",
+        "streams.keep_alive",
+        "streams.keep_alive",
+        "access.users_file",
+        "access.allow",
         "streams.limit",
         "streams.buffer",
+        "access.users_file",
+        "access.allow",
         # identities, for streams from now on
         "streams.connect_timeout",
         "mixnet.sleep_after",
@@ -37,7 +43,7 @@ LIVE: Final = frozenset(
         "streams.drain",
     }
 )
-LIVE_TABLES: Final = ("budget",)
+LIVE_TABLES: Final = ("budget", "rules", "admission")
 
 
 @dataclass(frozen=True, slots=True)
