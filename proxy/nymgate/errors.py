@@ -10,6 +10,7 @@
     ├── StoreBusy                     E_STORE_IN_USE    6
     ├── NetworkUnreachable            E_NETWORK         4   nym-api, gateway or mixnet out of reach
     │   └── NoUsableExit              E_NO_EXIT         4
+    ├── NotRunning                    E_NOT_RUNNING     4   (in ``asking_io``) no running proxy answers
     ├── DependencyFailed              (as found)        by kind: an error of the packages below
     ├── NoAccount                     E_NO_ACCOUNT      2   (in ``money``) nobody pays: no phrase is known
     ├── CommandRefused                E_DECLINED        3   a question was answered with no

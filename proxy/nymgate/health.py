@@ -148,7 +148,7 @@ def judge(facts: Facts) -> Health:
     layers: dict[str, Layer] = {name: Layer(name) for name in LAYERS}
     layers |= _money(facts)
     layers |= _path(facts, layers)
-    if facts.target_failures >= TARGETS_WATCHED:
+    if facts.target_failures >= TARGETS_WATCHED and facts.link is not None:
         layers["target"] = Layer(
             "target",
             State.DEGRADED,

@@ -16,6 +16,7 @@ from nymgate.cli import (
     env,
     exec_,
     gateways,
+    healthcheck,
     ledger,
     localnet,
     privacy,
@@ -125,6 +126,8 @@ app.command("env")(env.env)
 # What comes after the command's name is the command's, options included.
 app.command("exec", context_settings={"allow_interspersed_args": False})(exec_.exec_)
 app.command("gateways")(gateways.gateways)
+app.command("exits")(exits.exits)
+app.command("healthcheck")(healthcheck.healthcheck)
 app.command("privacy")(privacy.privacy)
 app.add_typer(account.app, name="account")
 app.add_typer(tickets.app, name="tickets")
