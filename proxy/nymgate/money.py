@@ -39,7 +39,7 @@ from nymgate.config import Config
 from nymgate.config_layers import environment_name
 from nymgate.errors import ConfigError, DependencyFailed, ExitCode, NymgateError
 from nymgate.networks import Network
-from nymgate.sections.types import split_address
+from nymgate.sections.types import split_address, unix_path
 from nymgate.sensitive import Sensitive
 from nymgate.store_place import StorePlace
 
@@ -62,6 +62,8 @@ class MoneyPlan:
     """Everything about money that a configuration asks for."""
 
     network: Network
+    folder: Path
+    """Of the network, within the data folder."""
     store: StorePlace
     key: StoreKeyChoice
     phrase: Sensitive[str] | None
@@ -96,6 +98,7 @@ def money_plan(config: Config, network: Network, folder: Path) -> MoneyPlan:
     """``folder`` is that of the network. ConfigError for what only shows when values are put together."""
     return MoneyPlan(
         network=network,
+        folder=folder,
         store=_store_place(config, network, folder),
         key=_key(config),
         phrase=_secret(config.account.phrase.get_secret_value()),
@@ -168,12 +171,13 @@ def _secret(text: str) -> Sensitive[str] | None:
 def _proxy(config: Config) -> tuple[str, int] | None:
     if not config.tickets.through_mixnet:
         return None
-    if not config.listen.mixed:
+    addresses = [address for address in config.listen.mixed if unix_path(address) is None]
+    if not addresses:
         raise ConfigError(
-            "tickets.through_mixnet is set, but listen.mixed is empty.",
+            "tickets.through_mixnet is set, but listen.mixed has no address of host and port.",
             "Give it an address: payments go through the mixnet by it.",
         )
-    return split_address(config.listen.mixed[0])
+    return split_address(addresses[0])
 
 
 # ---- errors ----------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from datetime import date
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
+from uuid import UUID
 
 from nym_credentials.errors import CredentialsError, PhraseInvalid, PurchaseConflict
 from nymgate.config_layers import environment_name
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from nym_credentials.store.store_io import TicketStore
     from nym_credentials.topup.budget import Payment, Refusal
     from nym_credentials.topup.ledger import Ledger
+    from nym_credentials.topup.reconcile import Reconciliation
 
 LOCK_POLL_SECONDS: Final = 0.1
 PHRASE: Final = "account.phrase"
@@ -288,6 +290,35 @@ class Money:
                     for entry in entries
                 ],
             )
+
+    async def reconcile(self, ledger: "Ledger") -> "dict[str, Reconciliation]":
+        """The ledger against the chain, by account: that of now, and all that have paid into this store."""
+        from nym_credentials.topup.reconcile import ChainDeposit, reconcile
+
+        accounts = {line.account for line in ledger.deposits}
+        if await self.phrase() is not None:
+            accounts.add((await self.wallet()).address)
+        found: dict[str, Reconciliation] = {}
+        async with self.chain_client() as chain:
+            for account in sorted(accounts):
+                paid = [
+                    ChainDeposit(
+                        item.deposit_id, item.tx_hash, item.price.amount if item.price else None, item.height
+                    )
+                    for item in await chain.deposits_of(account)
+                ]
+                # Nodes forget old transactions; the contract's own list does not.
+                listed = {item.deposit_id for item in paid}
+                for line in ledger.deposits:
+                    number = line.deposit_id
+                    if line.account == account and number is not None and number not in listed:
+                        purchase = await self.store.purchases.purchase(UUID(line.purchase_id))
+                        deposit = await chain.deposit(number)
+                        ours = purchase.identity_key if purchase is not None else None
+                        if deposit is not None and deposit.public_key == ours:
+                            paid.append(ChainDeposit(number, ""))
+                found[account] = reconcile(ledger, paid, account=account)
+        return found
 
     async def stock(self) -> Stock:
         """Tickets for entry gateways, until when, and what is still to come."""

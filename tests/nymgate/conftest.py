@@ -7,7 +7,12 @@ import pytest
 import structlog
 import uvloop
 
+from nym_localnet.background_io import BackgroundLocalnet
+from nym_localnet.options import LocalnetOptions, Mode
+from nym_localnet.payment_options import DEFAULT_PRICE, PaymentOptions
 from nymgate.logs import _QUIETER
+from tests.nymgate.paid_world import BLOCK_SECONDS
+from tests.nymgate.person import Person
 
 
 def pytest_asyncio_loop_factories(config, item):
@@ -31,3 +36,22 @@ def log_as_found():
         logging.getLogger(name).setLevel(before)
     logging.captureWarnings(False)
     structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session")
+def paid_network():
+    """A paying local network in the background, one for all tests of this process that share one."""
+    payment = PaymentOptions(block_seconds=BLOCK_SECONDS, ticket_retry_seconds=0.5)
+    with BackgroundLocalnet(LocalnetOptions(mode=Mode.PROCESSES, pay=True, payment=payment)) as background:
+        yield background
+
+
+@pytest.fixture
+def person(paid_network, tmp_path):
+    """Somebody at a shell with a home of their own; signers and prices are as they were afterwards."""
+    yield Person(paid_network, tmp_path)
+    payments = paid_network.net.payments
+    payments.set_price(DEFAULT_PRICE)
+    for signer in payments.signers:
+        signer.faults.down = False
+        signer.faults.refuse_blind_sign = None

@@ -1,94 +1,24 @@
-"""`nymgate account` and `nymgate tickets` as processes, against a paying local network."""
+"""`nymgate account` and `nymgate tickets` against a paying local network: in processes of their own where terminals,
+signals and arguments matter."""
 
-import json
 import os
 import pty
 import select
 import signal
 import subprocess
-import sys
 import time
-import urllib.request
-from itertools import pairwise
 
 import pytest
 
-from nym_localnet.background_io import BackgroundLocalnet
-from nym_localnet.options import LocalnetOptions, Mode
-from nym_localnet.payment_options import PaymentOptions
-from tests.nymgate.paid_world import BLOCK_SECONDS, LIMIT_SECONDS, new_phrase
+from tests.nymgate.paid_world import LIMIT_SECONDS, NYM, new_phrase
+from tests.nymgate.person import NYMGATE, Person
 
 pytestmark = pytest.mark.timeout(300)  # many processes, each given its time on a busy machine
-
-NYMGATE = [sys.executable, "-c", "from nymgate.cli import main; main()"]
-NYM = 1_000_000
-
-
-@pytest.fixture(scope="module")
-def network():
-    payment = PaymentOptions(block_seconds=BLOCK_SECONDS, ticket_retry_seconds=0.5)
-    with BackgroundLocalnet(LocalnetOptions(mode=Mode.PROCESSES, pay=True, payment=payment)) as background:
-        yield background
-
-
-@pytest.fixture(autouse=True)
-def healthy(network):
-    yield
-    for signer in network.net.payments.signers:
-        signer.faults.down = False
-
-
-class Person:
-    """Somebody at a shell, with a home of their own."""
-
-    def __init__(self, network, home):
-        self.network, self.home, self.phrase = network, home, new_phrase()
-        kept = {
-            name: value for name, value in os.environ.items() if not name.startswith(("NYMGATE_", "XDG_"))
-        }
-        where = str(network.net.data_dir / "localnet.toml")
-        self.environ = kept | {"HOME": str(home), "NYMGATE_NETWORK": where}
-
-    def run(self, *words, stdin="", **environ):
-        done = subprocess.run(
-            [*NYMGATE, *map(str, words)],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_SECONDS,
-            check=False,
-            env=self.environ | environ,
-        )
-        assert "Traceback" not in done.stdout + done.stderr, done.stderr
-        # Single words of a phrase are English and stand in texts; two of them in its order do not.
-        words = self.phrase.split()
-        for first, second in pairwise(words):
-            assert f"{first} {second}" not in done.stdout + done.stderr
-        return done
-
-    def json(self, *words, stdin="", code=0, **environ):
-        done = self.run(*words, "--json", stdin=stdin, **environ)
-        assert done.returncode == code, done.stderr
-        return json.loads(done.stdout) if code == 0 else json.loads(done.stderr.splitlines()[-1])["error"]
-
-    def with_account(self, nym=0):
-        self.address = self.json("account", "set", stdin=self.phrase)["address"]
-        if nym:
-            url = self.network.net.payments.faucet_url
-            body = json.dumps({"address": self.address, "amount": nym * NYM}).encode()
-            with urllib.request.urlopen(urllib.request.Request(url, body), timeout=LIMIT_SECONDS) as answer:
-                assert answer.status == 200
-        return self
-
-
-@pytest.fixture
-def person(network, tmp_path):
-    return Person(network, tmp_path)
 
 
 def test_the_phrase_comes_from_standard_input_or_a_file_and_is_kept_sealed(person, tmp_path):
     assert person.json("account", "get", code=2)["code"] == "E_NO_ACCOUNT"
-    first = person.run("account", "set", "--location", "blockchain", stdin=person.phrase + "\n")
+    first = person.process("account", "set", "--location", "blockchain", stdin=person.phrase + "\n")
     assert (first.returncode, first.stderr) == (0, "")
     address = person.run("account", "get").stdout.strip()
     assert address.startswith("n1")
@@ -111,7 +41,7 @@ def test_the_phrase_comes_from_standard_input_or_a_file_and_is_kept_sealed(perso
 @pytest.mark.parametrize("form", ["one", "words", "option"])
 def test_a_phrase_in_the_arguments_is_refused_and_not_repeated(person, form):
     words = {"one": [person.phrase], "words": person.phrase.split(), "option": [f"--phrase={person.phrase}"]}
-    done = person.run("account", "set", *words[form])
+    done = (person.process if form == "one" else person.run)("account", "set", *words[form])
     assert done.returncode == 2
     if form != "option":
         assert "nymgate account set" in done.stderr
@@ -213,6 +143,7 @@ def test_buying_asks_and_shows_price_and_fee_before(person):
     assert person.json("account", "balance")["tickets"] == 50, "of another type"
 
 
+@pytest.mark.slow
 def test_on_a_terminal_there_are_bars_and_a_question(person):
     person.with_account(200)
     pid, terminal = pty.fork()
@@ -242,7 +173,7 @@ def test_on_a_terminal_there_are_bars_and_a_question(person):
     os.close(terminal)
 
 
-def test_books_move_between_stores(person, network, tmp_path):
+def test_books_move_between_stores(person, paid_network, tmp_path):
     person.with_account(100)
     person.json("account", "obtain-ticketbooks", "--amount", 1, "--yes")
     file = tmp_path / "book"
@@ -253,7 +184,7 @@ def test_books_move_between_stores(person, network, tmp_path):
     assert file.stat().st_mode & 0o777 == 0o600
     assert person.json("tickets", "list")["books"] == []
     assert [b["state"] for b in person.json("tickets", "list", "--all")["books"]] == ["exported"]
-    other = Person(network, tmp_path / "other")
+    other = Person(paid_network, tmp_path / "other")
     other.home.mkdir()
     assert other.json("tickets", "import", file)["remaining"] == 50
     assert other.json("tickets", "import", file, code=1)["code"] == "E_BOOK_ALREADY_HERE"
@@ -264,8 +195,9 @@ def test_books_move_between_stores(person, network, tmp_path):
     assert person.json("tickets", "import", tmp_path / "none", code=2)["code"] == "E_CONFIG"
 
 
-def test_trouble_on_the_way_is_told_and_taken_up_again(person, network):
-    payments = network.net.payments
+@pytest.mark.slow
+def test_trouble_on_the_way_is_told_and_taken_up_again(person, paid_network):
+    payments = paid_network.net.payments
     person.with_account(200)
     for signer in payments.signers[:2]:
         signer.faults.down = True
@@ -302,11 +234,11 @@ def test_trouble_on_the_way_is_told_and_taken_up_again(person, network):
     assert "Nothing is unfinished." in person.run("tickets", "resume").stdout
 
 
-def test_a_chain_out_of_reach_is_code_4(person, tmp_path, network):
+def test_a_chain_out_of_reach_is_code_4(person, tmp_path, paid_network):
     person.with_account()
-    text = (network.net.data_dir / "localnet.toml").read_text()
+    text = (paid_network.net.data_dir / "localnet.toml").read_text()
     lost = tmp_path / "lost.toml"
-    lost.write_text(text.replace(network.net.payments.rpc_url, "http://127.0.0.1:9"))
+    lost.write_text(text.replace(paid_network.net.payments.rpc_url, "http://127.0.0.1:9"))
     given = {"NYMGATE_NETWORK": str(lost), "NYMGATE_STORE__URL": str(tmp_path / "store.sqlite")}
     person.json("account", "set", stdin=new_phrase(), **given)
     error = person.json("account", "balance", code=4, **given)
@@ -352,6 +284,7 @@ def test_a_restored_backup_is_refused_until_somebody_vouches(person, tmp_path):
     assert database.exists()
 
 
+@pytest.mark.slow
 def test_run_shows_its_tickets_and_pays_with_them(person):
     person.with_account(100)
     person.json("account", "obtain-ticketbooks", "--amount", 1, "--yes")

@@ -55,6 +55,7 @@ from nym_credentials.chain.records import (
     Failed,
     Included,
     NodeStatus,
+    PaidDeposit,
     Price,
     SignedDeposit,
     SignerShare,
@@ -67,7 +68,13 @@ from nym_credentials.chain.refusals import (
     simulation_error,
 )
 from nym_credentials.chain.rpc import TxAnswer, tx_query
-from nym_credentials.chain.transactions import DEPOSIT_MEMO, hash_of, sign_transaction, simulation_bytes
+from nym_credentials.chain.transactions import (
+    DEPOSIT_MEMO,
+    SignedTransaction,
+    hash_of,
+    sign_transaction,
+    simulation_bytes,
+)
 from nym_credentials.chain.transport import Transport
 from nym_credentials.chain.wallet import Wallet
 from nym_credentials.errors import (
@@ -260,6 +267,14 @@ class ChainClient:
                 break
         return found
 
+    async def deposits_of(self, sender: str) -> list[PaidDeposit]:
+        """Every deposit that an account paid for, oldest first, as far as the node has its transactions indexed."""
+        found: list[PaidDeposit] = []
+        for answer in await self.transactions_of(sender):
+            if answer.code == 0:
+                found += self._paid_by(answer, sender)
+        return found
+
     # --- signers ------------------------------------------------------------------------------------------------
 
     async def epoch_state(self) -> EpochState:
@@ -359,6 +374,32 @@ class ChainClient:
             )
         return Included(answer.height, ids, answer.gas_used)
 
+    def _paid_by(self, answer: TxAnswer, sender: str) -> list[PaidDeposit]:
+        try:
+            messages = SignedTransaction.decode(answer.tx).messages
+        except MalformedChainData:
+            messages = ()
+        prices = [
+            message.funds[0] if len(message.funds) == 1 else None
+            for message in messages
+            if isinstance(message, ExecuteContract)
+            and (message.sender, message.contract) == (sender, self.network.contracts.ecash)
+            and _is_deposit(message.msg)
+        ]
+        if messages and not prices:
+            return []  # something else that this account asked of the contract
+        try:
+            outcome = self._outcome_of(answer, len(prices) or None)
+        except DepositIdsUnclear:
+            return []
+        if not isinstance(outcome, Included):
+            return []
+        prices = prices or [None] * len(outcome.deposit_ids)
+        return [
+            PaidDeposit(number, answer.tx_hash, price, answer.height)
+            for number, price in zip(outcome.deposit_ids, prices, strict=True)
+        ]
+
     def _ids_of_events(self, answer: TxAnswer) -> tuple[int, ...]:
         """The same ids out of the contract's events, in their order."""
         ids = []
@@ -372,6 +413,14 @@ class ChainClient:
                 if text.isascii() and text.isdigit():
                     ids.append(int(text))
         return tuple(ids)
+
+
+def _is_deposit(msg: bytes) -> bool:
+    try:
+        DepositTicketBookFunds.from_json(msg)
+    except MalformedChainData:
+        return False
+    return True
 
 
 def _usable(share: VerificationKeyShare, epoch_id: int) -> SignerShare | None:

@@ -90,6 +90,18 @@ class Deposit:
 
 
 @dataclass(frozen=True, slots=True)
+class PaidDeposit:
+    """A deposit by the transaction that paid for it."""
+
+    deposit_id: int
+    tx_hash: str
+    """Upper-case hex."""
+    price: Coin | None
+    """What went along with it; None if that cannot be told."""
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
 class SignerShare:
     """One signer of an epoch. ``key`` are the bytes of its verification key; ``url`` its nym-api, as announced."""
 

@@ -20,7 +20,6 @@ from nymgate.cli.options import (
 from nymgate.errors import CommandRefused, ConfigError
 
 if TYPE_CHECKING:
-    from nym_credentials.chain.source import Quote
     from nymgate.money_io import Money
     from nymgate.sensitive import Sensitive
 
@@ -300,8 +299,9 @@ def obtain_ticketbooks(
     """Buy ticketbooks with the account's money: a deposit on the chain, then the signers issue.
 
     One book is 50 tickets, to be spent within 7 days. --amount 1 is one book of one type (upstream's command of that
-    name buys three kinds at once). Price and fee are shown before anything is paid. What is cut short in the middle
-    is not lost: the same command goes on where it stopped, as do `nymgate tickets resume` and `nymgate run`.
+    name buys three kinds at once). Price and fee are shown before anything is paid, and what `[budget]` does not permit
+    is refused before anything is signed. What is cut short in the middle is not lost: the same command goes on where
+    it stopped, as do `nymgate tickets resume` and `nymgate run`.
     """
     command = MoneyCommand(
         ctx,
@@ -313,50 +313,11 @@ def obtain_ticketbooks(
         quiet=quiet,
         flags={"tickets.source": source},
     )
-    from nymgate.cli.purchase_show import PurchaseShow, book_text, parse_type, quote_fields, quote_lines
+    from nymgate.cli.buying import buy_books, show_price
+    from nymgate.cli.purchase_show import parse_type
 
     ticket_type = parse_type(type_)
-
-    async def price(money: "Money") -> "Quote":
-        async with money.quoter() as buyer:
-            return await buyer.quote(amount)
-
     if dry_run:
-        quote = command.run(price)
-        if as_json:
-            typer.echo(json.dumps(quote_fields(quote, ticket_type)))
-        else:
-            typer.echo("\n".join([*quote_lines(quote, ticket_type), "Nothing was paid (--dry-run)."]))
-        return
-    if not yes and (as_json or not sys.stdin.isatty()):
-        raise ConfigError(
-            "The price has to be agreed to, and there is nobody to ask.",
-            "See it with --dry-run, then say --yes.",
-        )
-
-    async def buy(money: "Money") -> list[dict[str, Any]]:
-        async with money.buyer() as buyer:
-            show = PurchaseShow(silent=as_json or quiet > 0)
-
-            async def agree(quote: "Quote") -> bool:
-                show.end_bars()
-                show.note("\n".join(quote_lines(quote, ticket_type)))
-                return yes or typer.confirm("Buy?", err=True)
-
-            with show:
-                bought = await buyer.buy(ticket_type, amount, confirm=agree, watch=show.watch)
-            books = {book.purchase_id: book for book in await money.books()}
-            for purchase in bought:
-                show.note(f"  {book_text(books.get(str(purchase.id)), purchase)}")
-            return [purchase_fields(purchase) for purchase in bought]
-
-    try:
-        shown = command.run(buy)
-    except KeyboardInterrupt:
-        typer.echo(
-            "Interrupted. What was paid is not lost: nymgate tickets pending shows it, nymgate tickets resume goes on.",
-            err=True,
-        )
-        raise
-    if as_json:
-        typer.echo(json.dumps({"bought": shown}))
+        show_price(command, ticket_type, amount, as_json=as_json)
+    else:
+        buy_books(command, ticket_type, amount, yes=yes, as_json=as_json, quiet=quiet)

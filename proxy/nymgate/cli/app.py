@@ -15,6 +15,7 @@ from nymgate.cli import (
     demo,
     env,
     exec_,
+    exits,
     gateways,
     healthcheck,
     ledger,

@@ -16,7 +16,8 @@ MARK_FORM: Final = 'a time such as "12h" or "1d12h", at most 6d, or a number of 
 AMOUNT_FORM: Final = 'an amount such as "150 NYM" or "0.5 NYM"'
 
 
-def _store_place(text: str) -> str:
+def store_place(text: str) -> str:
+    """A path or a URL as it is. ValueError, without the text, for what cannot be a ticket store."""
     scheme, separator, _rest = text.partition("://")
     if separator:
         if scheme not in STORE_SCHEMES:
@@ -151,7 +152,7 @@ class Budget(Section):
 class Store(Section):
     """Where tickets, purchases and the phrase are kept. All of it is sealed with a key."""
 
-    url: Annotated[str, AfterValidator(_store_place), Field(repr=False)] = setting(
+    url: Annotated[str, AfterValidator(store_place), Field(repr=False)] = setting(
         "",
         "The database. Empty: tickets.sqlite in the folder of the network, within the data folder. PostgreSQL is for "
         "several replicas, on any number of machines; they need the same key. A password within it is never shown; it "

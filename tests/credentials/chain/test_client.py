@@ -94,6 +94,12 @@ async def test_a_deposit_and_the_next_one() -> None:
         assert await world.client.find_deposits([more[0]], from_id=2) == []
         transactions = await world.client.transactions_of(WALLET.address)
         assert [SignedTransaction.decode(tx.tx).sequence for tx in transactions] == [0, 1]
+        paid = await world.client.deposits_of(WALLET.address)
+        assert [(each.deposit_id, each.price.amount if each.price else None) for each in paid] == [
+            (number, PRICE) for number in range(4)
+        ]
+        assert [each.tx_hash for each in paid] == [transactions[0].tx_hash, *[transactions[1].tx_hash] * 3]
+        assert [each.height for each in paid] == [transactions[0].height, *[transactions[1].height] * 3]
 
 
 async def test_a_long_list_of_deposits_is_walked() -> None:
