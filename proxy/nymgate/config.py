@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from nymgate.sections.access import Access, Admission, Rules
 from nymgate.sections.isolation import Isolation
 from nymgate.sections.listen import Listen, Streams
 from nymgate.sections.log import Log
@@ -50,6 +51,9 @@ class Config(BaseSettings):
     account: Account = Field(default_factory=Account)
     store: Store = Field(default_factory=Store)
     streams: Streams = Field(default_factory=Streams)
+    access: Access = Field(default_factory=Access)
+    rules: Rules = Field(default_factory=Rules)
+    admission: Admission = Field(default_factory=Admission)
     isolation: Isolation = Field(default_factory=Isolation)
     log: Log = Field(default_factory=Log)
 

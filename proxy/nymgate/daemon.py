@@ -62,11 +62,18 @@ class Proxy:
             if self.plan.money.pay:
                 self.purse = await purse_stack.enter_async_context(Purse(self.plan.money, rng=self._rng))
             self.identities = Identities(self.plan, self._identity)
-            self.server = SocksServer(self.identities, wiring.server_options(self.plan))
+            self.server = SocksServer(
+                self.identities,
+                wiring.server_options(self.plan),
+                self.plan.access,
+                self.plan.folder / "usage.sqlite",
+            )
             await stack.enter_async_context(self.server)
             self.addresses = await self.server.listen(self.plan.listen)
             for speaks, addresses in self.plan.listen_apart:
                 self.addresses_apart[speaks] = await self.server.listen(addresses, speaks)
+            for speaks, path in self.plan.listen_unix:
+                await self.server.listen_unix(path, speaks, int(self.plan.config.access.unix_mode, 8))
             self.watch = await stack.enter_async_context(Watch(self))
             if self.purse is not None:
                 if self.purse.money.proxy is not None:
@@ -147,7 +154,7 @@ class Proxy:
         changes = compare(self.plan.config, config)
         plan = wiring.with_config(self.plan, merge(self.plan.config, config))
         self.plan = plan
-        self.server.reload(wiring.server_options(plan))
+        self.server.reload(wiring.server_options(plan), plan.access)
         self.identities.reload(plan)
         if self.purse is not None:
             self.purse.reload(plan.money)

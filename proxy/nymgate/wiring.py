@@ -5,7 +5,7 @@ exit pool.
 """
 
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
@@ -25,6 +25,8 @@ from nym_mixnet.tickets import PreparedTicket
 from nym_mixnet.topology import RoutingNode, Topology
 from nym_mixnet.topology_io import FileSource, NymApiSource
 from nym_sphinx import Recipient
+from nymgate.access import AccessRules
+from nymgate.access_plan import access_rules, refuse_exposure, tcp_addresses, unix_paths
 from nymgate.config import Config
 from nymgate.detect import Speaks
 from nymgate.directory_io import ApiDirectory, FileDirectory
@@ -33,7 +35,6 @@ from nymgate.exit_pool import PoolLimits
 from nymgate.exits import ANYWHERE, Wish, choose_entry
 from nymgate.money import MoneyPlan, explain_money, money_plan
 from nymgate.networks import Network, resolve_network
-from nymgate.sections.types import split_address
 from nymgate.server import ServerOptions
 from nymgate.upstream_io import UpstreamOptions
 from zknym import TicketType
@@ -56,6 +57,9 @@ class Plan:
     """Where everything is spoken that is spoken at all."""
     listen_apart: tuple[tuple[Speaks, tuple[tuple[str, int], ...]], ...]
     """Where only some of it is."""
+    listen_unix: tuple[tuple[Speaks, Path], ...]
+    """Where applications of this machine connect by way of the file system."""
+    access: AccessRules
     config: Config
     money: MoneyPlan
     entry_wish: Wish = ANYWHERE
@@ -66,6 +70,7 @@ class Plan:
 def make_plan(config: Config, data_dir: Path) -> Plan:
     """Resolve names and parse addresses. ConfigError for what only shows when values are put together."""
     network = _network(config, data_dir)
+    refuse_exposure(config)
     entry_wish, exit_wish = Wish.parse(config.mixnet.entry), Wish.parse(config.mixnet.exit)
     if entry_wish.identity is not None and entry_wish.identity == exit_wish.identity:
         raise ConfigError(
@@ -90,11 +95,21 @@ def make_plan(config: Config, data_dir: Path) -> Plan:
         profile=PROFILES[config.mixnet.profile],
         entry=entry_wish.identity,
         exit=exit_wish.recipient,
-        listen=_addresses(config.listen.mixed),
+        listen=tcp_addresses(config.listen.mixed),
         listen_apart=(
-            (Speaks.SOCKS, _addresses(config.listen.socks)),
-            (Speaks.HTTP, _addresses(config.listen.http)),
+            (Speaks.SOCKS, tcp_addresses(config.listen.socks)),
+            (Speaks.HTTP, tcp_addresses(config.listen.http)),
         ),
+        listen_unix=tuple(
+            (speaks, path)
+            for speaks, written in (
+                (Speaks.MIXED, config.listen.mixed),
+                (Speaks.SOCKS, config.listen.socks),
+                (Speaks.HTTP, config.listen.http),
+            )
+            for path in unix_paths(written)
+        ),
+        access=access_rules(config, network),
         config=config,
         money=money_plan(config, resolve_network(config.network, data_dir), data_dir / network.name),
         entry_wish=entry_wish,
@@ -104,15 +119,15 @@ def make_plan(config: Config, data_dir: Path) -> Plan:
 
 def with_config(plan: Plan, config: Config) -> Plan:
     """The same plan by a configuration that differs in what may change while running (``reload``)."""
+    refuse_exposure(config)
     money = plan.money
     fresh = money_plan(config, money.network, money.store.folder)
     return replace(
-        plan, config=config, money=replace(money, config=config, limits=fresh.limits, settings=fresh.settings)
+        plan,
+        config=config,
+        access=access_rules(config, plan.network),
+        money=replace(money, config=config, limits=fresh.limits, settings=fresh.settings),
     )
-
-
-def _addresses(written: Sequence[str]) -> tuple[tuple[str, int], ...]:
-    return tuple(split_address(address) for address in written)
 
 
 def topology_source(plan: Plan, watch: ClockWatch | None = None) -> NymApiSource | FileSource:
@@ -179,10 +194,15 @@ def pool_limits(plan: Plan) -> PoolLimits:
 
 def server_options(plan: Plan) -> ServerOptions:
     """Options of the listener."""
-    streams = plan.config.streams
+    streams, admission = plan.config.streams, plan.config.admission
     return ServerOptions(
         handshake_timeout_seconds=streams.handshake_timeout,
+        keep_alive_seconds=streams.keep_alive,
         limit=streams.limit,
+        per_caller=admission.per_caller,
+        per_destination=admission.per_destination,
+        queue_per_caller=admission.queue,
+        queue_seconds=admission.queue_timeout,
         buffer_bytes=streams.buffer,
         early_success=streams.early_success,
     )

@@ -15,6 +15,7 @@ from nymgate.sections.types import (
     finite,
     setting,
     split_address,
+    unix_path,
 )
 from nymgate.units import format_size
 
@@ -37,29 +38,38 @@ def _loopback_or_none(text: str) -> str:
     return _loopback(text) if text else text
 
 
+def _anywhere(text: str) -> str:
+    if unix_path(text) is None:
+        split_address(text)
+    return text
+
+
+ProxyAddress = Annotated[str, AfterValidator(_anywhere)]
+"""Of any machine, or a Unix socket; whether others may reach it is for `access` to say."""
 ListenAddress = Annotated[str, AfterValidator(_loopback)]
 OptionalAddress = Annotated[str, AfterValidator(_loopback_or_none)]
 
 
 class Listen(Section):
-    """Where applications connect to. Loopback addresses only."""
+    """Where applications connect to. Addresses that other machines reach need `access` to say who may."""
 
-    mixed: list[ListenAddress] = setting(
+    mixed: list[ProxyAddress] = setting(
         [f"127.0.0.1:{DEFAULT_SOCKS_PORT}"],
         "Addresses that take connections of applications. SOCKS4, 4a, 5 and HTTP (CONNECT and plain requests) are "
-        "told apart by their first bytes. Port 0 takes any free port and the first lines of `nymgate run` name it.",
-        'a list of loopback addresses such as ["127.0.0.1:1080", "[::1]:1080"]',
+        "told apart by their first bytes. Port 0 takes any free port and the first lines of `nymgate run` name it. "
+        "unix: and a path is a Unix socket.",
+        'a list of addresses such as ["127.0.0.1:1080", "[::1]:1080", "unix:/run/user/1000/nymgate.sock"]',
         flag="--listen",
     )
-    socks: list[ListenAddress] = setting(
+    socks: list[ProxyAddress] = setting(
         [],
         "Addresses that take SOCKS4, 4a and 5 only. HTTP gets an answer that says so.",
-        'a list of loopback addresses such as ["127.0.0.1:1081"]',
+        'a list of addresses such as ["127.0.0.1:1081"]',
     )
-    http: list[ListenAddress] = setting(
+    http: list[ProxyAddress] = setting(
         [],
         "Addresses that take HTTP only, as a proxy: CONNECT and plain requests. SOCKS gets a refusal.",
-        'a list of loopback addresses such as ["127.0.0.1:8118"]',
+        'a list of addresses such as ["127.0.0.1:8118"]',
     )
     metrics: OptionalAddress = setting(
         f"127.0.0.1:{DEFAULT_METRICS_PORT}",
@@ -96,8 +106,13 @@ class Streams(Section):
     handshake_timeout: BoundedDuration = duration_setting(
         10.0, "How long an application may take to say where it wants to go."
     )
+    keep_alive: BoundedDuration = duration_setting(
+        60.0, "How long an HTTP application may keep its connection without a request."
+    )
     limit: Annotated[int, Field(ge=1, le=100_000)] = setting(
-        1000, "Connections at once; further ones are refused at once.", "a whole number from 1 to 100000"
+        1000,
+        "Streams at once. Further ones wait for their turn, see `admission`.",
+        "a whole number from 1 to 100000",
     )
     buffer: Annotated[Size, Field(ge=4096, le=64 << 20)] = setting(
         128 << 10,

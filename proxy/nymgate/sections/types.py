@@ -46,12 +46,24 @@ def split_address(text: str) -> tuple[str, int]:
     return str(ipaddress.IPv4Address(host)), int(port)
 
 
+def unix_path(text: str) -> str | None:
+    """``unix:/run/nymgate.sock`` → the path; None for an address of another kind. ValueError for a path that is
+    none."""
+    if not text.startswith("unix:"):
+        return None
+    path = text.removeprefix("unix:")
+    if not path.startswith(("/", "~")) or len(path.encode()) > UNIX_PATH_BYTES or "\0" in path:
+        raise ValueError("not an absolute path that a socket can have")
+    return path
+
+
 Duration = Annotated[float, BeforeValidator(_duration)]
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 BoundedDuration = Annotated[PositiveDuration, AfterValidator(finite)]
 Size = Annotated[int, BeforeValidator(_size)]
 Url = Annotated[str, AfterValidator(checked_url)]
 
+UNIX_PATH_BYTES: Final = 100  # sun_path has 108 with its end, and a home may stand before
 DURATION_FORM: Final = 'a duration such as "500ms", "10s", "10m" or "1h30m"'
 SIZE_FORM: Final = 'a size such as "64KiB" or "1MB"'
 
