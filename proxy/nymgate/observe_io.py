@@ -5,7 +5,6 @@ never go back.
 """
 
 import asyncio
-import dataclasses
 import os
 import platform
 import resource
@@ -33,6 +32,7 @@ from nymgate.snapshot import (
     Snapshot,
     Streams,
     Tally,
+    gone,
     plus,
 )
 
@@ -156,15 +156,8 @@ class Observer:
         there = {id(way.client): way.client for way in self._ways()}
         for key in self._clients.keys() - there.keys():
             client = self._clients[key]
-            links, packets = _links_of(client), _packets_of(client)
-            self._links_gone = plus(
-                self._links_gone,
-                dataclasses.replace(links, states={}, allowance_bytes=0, allowance_lowest_bytes=None),
-            )
-            self._packets_gone = plus(
-                self._packets_gone,
-                dataclasses.replace(packets, queued=0, in_flight=0, surbs_supplied=0, surbs_wanted=0),
-            )
+            self._links_gone = plus(self._links_gone, gone(_links_of(client)))
+            self._packets_gone = plus(self._packets_gone, gone(_packets_of(client)))
         self._clients = there
 
     def _links(self) -> Links:

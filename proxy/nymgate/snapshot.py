@@ -41,6 +41,15 @@ def _table() -> Any:
     return field(default_factory=dict, metadata={"rule": Rule.SUM})
 
 
+def _gauge(default: Any = 0) -> Any:
+    """Summed as well, but not of processes that are gone."""
+    return field(default=default, metadata={"rule": Rule.SUM, "gauge": True})
+
+
+def _gauge_table() -> Any:
+    return field(default_factory=dict, metadata={"rule": Rule.SUM, "gauge": True})
+
+
 def _max(default: Any = 0.0) -> Any:
     return field(default=default, metadata={"rule": Rule.MAX})
 
@@ -184,7 +193,7 @@ class TopUp:
     tickets_per_day: float | None = None
     """As projected."""
     bought: int = _sum()
-    signer_failures: Mapping[str, int] = _table()
+    signer_failures: Mapping[str, int] = _gauge_table()
     """In a row, by address of the signer."""
     signer_errors: Mapping[str, int] = _table()
     """Since the start."""
@@ -210,10 +219,10 @@ class Money:
 class Links:
     """The gateway links of all identities together. Counters also count those that are gone."""
 
-    states: Mapping[str, int] = _table()
+    states: Mapping[str, int] = _gauge_table()
     """Links by state."""
-    allowance_bytes: int = _sum()
-    allowance_lowest_bytes: int | None = _min()
+    allowance_bytes: int = _gauge()
+    allowance_lowest_bytes: int | None = field(default=None, metadata={"rule": Rule.MIN, "gauge": True})
     bytes_charged: int = _sum()
     bytes_bought: int = _sum()
     claims: int = _sum()
@@ -244,13 +253,13 @@ class Packets:
     received_replies: int = _sum()
     received_other: int = _sum()
     undecodable: int = _sum()
-    queued: int = _sum()
-    in_flight: int = _sum()
+    queued: int = _gauge()
+    in_flight: int = _gauge()
     ack_seconds: Histogram = field(default=Histogram(), metadata={"rule": Rule.SUM})
     surbs_made: int = _sum()
-    surbs_supplied: int = _sum()
+    surbs_supplied: int = _gauge()
     """That exits are believed to hold."""
-    surbs_wanted: int = _sum()
+    surbs_wanted: int = _gauge()
     """That they should hold."""
 
 
@@ -258,10 +267,10 @@ class Packets:
 class Streams:
     """What applications asked for."""
 
-    open: int = _sum()
-    waiting: int = _sum()
+    open: int = _gauge()
+    waiting: int = _gauge()
     """Held back because a limit is reached."""
-    connections: int = _sum()
+    connections: int = _gauge()
     """Connected at the moment, in any phase."""
     accepted: Mapping[str, int] = _table()
     """Connections by listening address."""
@@ -277,7 +286,7 @@ class Streams:
 class Exits:
     """Exits as this proxy knows them."""
 
-    states: Mapping[str, int] = _table()
+    states: Mapping[str, int] = _gauge_table()
     """Exits by health."""
     failovers: int = _sum()
 
@@ -286,7 +295,7 @@ class Exits:
 class Identities:
     """Mixnet clients, one for each isolation key in use."""
 
-    states: Mapping[str, int] = _table()
+    states: Mapping[str, int] = _gauge_table()
     """busy, awake, asleep or connecting."""
 
 
@@ -319,8 +328,8 @@ class Process:
     loop_lag_seconds: Histogram = field(default=SHORT, metadata={"rule": Rule.SUM})
     """How much later than asked for the event loop woke a timer."""
     cpu_seconds: float = _sum(0.0)
-    resident_bytes: int = _sum()
-    open_files: int = _sum()
+    resident_bytes: int = _gauge()
+    open_files: int = _gauge()
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +342,7 @@ class Snapshot:
     python: str = ""
     network: str = ""
     profile: str = ""
-    workers: int = _sum(1)
+    workers: int = _gauge(1)
     workers_expected: int = _max(1)
     listening: tuple[str, ...] = ()
     health: Health | None = None
@@ -368,6 +377,24 @@ def merge(snapshots: Sequence[Snapshot], *, expected: int | None = None) -> Snap
     healths = [one.health for one in in_order if one.health is not None]
     health = merged_health(healths, expected) if healths else None
     return dataclasses.replace(result, workers_expected=expected, health=health)
+
+
+def gone(snapshot: T) -> T:
+    """What is left of a snapshot, or of a part of one, when its process is gone: what it has counted."""
+    return _gone(snapshot)  # type: ignore[no-any-return]
+
+
+def _gone(record: Any) -> Any:
+    values: dict[str, Any] = {}
+    for item in dataclasses.fields(record):
+        value = getattr(record, item.name)
+        if item.metadata.get("gauge"):
+            values[item.name] = {} if isinstance(value, Mapping) else None if item.default is None else 0
+        elif item.name in _MERGED_INSIDE and value is not None:
+            values[item.name] = _gone(value)
+        else:
+            values[item.name] = None if item.name == "health" else value
+    return type(record)(**values)
 
 
 def plus(older: T, newer: T) -> T:

@@ -1,6 +1,8 @@
 """All that looks at a running proxy and tells about it: observer, probes, control socket, port for metrics."""
 
 import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -10,10 +12,13 @@ from nym_mixnet.tasks_io import TaskSet
 from nymgate.control_io import ControlServer
 from nymgate.errors import ListenError
 from nymgate.exporter_io import Exporter
+from nymgate.fleet_io import Fleet
 from nymgate.health import Health
 from nymgate.observe_io import Observer
 from nymgate.probe_io import Prober
 from nymgate.sections.types import split_address
+from nymgate.snapshot import Snapshot
+from nymgate.wiring import Plan
 
 if TYPE_CHECKING:
     from nymgate.daemon import Proxy
@@ -37,9 +42,13 @@ class Watch:
         async with contextlib.AsyncExitStack() as stack:
             tasks = await stack.enter_async_context(TaskSet("watch"))
             await stack.enter_async_context(self.control)
-            exporter = await self._exporter(stack)
-            if exporter is not None:
-                self.metrics = exporter.address
+            self.metrics = await serve_metrics(
+                self._proxy.plan,
+                stack,
+                self.observer.snapshot,
+                self.health,
+                lambda peer: self._proxy.server.gate.access.permits(peer),
+            )
             tasks.spawn(self.observer.tick_for_ever(), name="observe")
             tasks.spawn(self.prober.run(), name="probe")
             tasks.spawn(self.observer.watch_balance(), name="balance")
@@ -55,21 +64,54 @@ class Watch:
         """The verdict on what is known now."""
         return self.observer.health()
 
-    async def _exporter(self, stack: contextlib.AsyncExitStack) -> Exporter | None:
-        listen = self._proxy.plan.config.listen
-        if not listen.metrics:
-            return None
-        exporter = Exporter(
-            *split_address(listen.metrics),
-            snapshot=self.observer.snapshot,
-            health=self.health,
-            permits=lambda peer: self._proxy.server.gate.access.permits(peer),
+
+class FleetWatch:
+    """The same for the parent of workers, which carries no streams itself: asks them, and tells of all together."""
+
+    def __init__(self, plan: Plan, folder: Path, folders: Callable[[], Sequence[Path]]) -> None:
+        """``folder``: where the parent's control socket goes. ``folders``: the data folder of each worker."""
+        self._plan = plan
+        self.fleet = Fleet(folders)
+        self.control = ControlServer(folder, snapshot=self.fleet.snapshot, health=self.fleet.health)
+        """Routes can be added until it starts."""
+        self.metrics: tuple[str, int] | None = None
+        """Where metrics are served; None if nowhere."""
+
+    async def __aenter__(self) -> Self:
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self.control)
+            self.metrics = await serve_metrics(
+                self._plan, stack, self.fleet.snapshot, self.fleet.health, self._plan.access.permits
+            )
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+
+async def serve_metrics(
+    plan: Plan,
+    stack: contextlib.AsyncExitStack,
+    snapshot: Callable[[], Awaitable[Snapshot]],
+    health: Callable[[], Awaitable[Health]],
+    permits: Callable[[str], bool],
+) -> tuple[str, int] | None:
+    """Serve what `[listen] metrics` asks for until the stack is closed; returns where. Raises ListenError."""
+    listen = plan.config.listen
+    if not listen.metrics:
+        return None
+    host, port = split_address(listen.metrics)
+    try:
+        exporter = await stack.enter_async_context(
+            Exporter(host, port, snapshot=snapshot, health=health, permits=permits)
         )
-        try:
-            return await stack.enter_async_context(exporter)
-        except ListenError as error:
-            if "metrics" in listen.model_fields_set:
-                raise
-            # Nobody has asked for this port: a second proxy on this machine shall not fail for it.
-            log.warning("metrics.off", reason=error.what, todo=error.todo)
-            return None
+    except ListenError as error:
+        if "metrics" in listen.model_fields_set:
+            raise
+        # Nobody has asked for this port: a second proxy on this machine shall not fail for it.
+        log.warning("metrics.off", reason=error.what, todo=error.todo)
+        return None
+    return exporter.address
