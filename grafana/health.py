@@ -116,9 +116,10 @@ def build() -> models.Dashboard:
                 lines(
                     "Open",
                     "short",
-                    "Connections of applications in any phase, and streams.",
+                    "Connections of applications in any phase, streams, and those that wait for a place.",
                     Query(f"nymgate_connections_open{CHOSEN}", "connections {{instance}}"),
                     Query(f"nymgate_streams_open{CHOSEN}", "streams {{instance}}"),
+                    Query(f"nymgate_streams_waiting{CHOSEN}", "waiting {{instance}}"),
                 ),
                 lines(
                     "Exits",
