@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,6 +69,16 @@ class ReplyKeyRecord:
     created_unix: float
     recipient: bytes = field(repr=False)
     rotation_id: int
+
+
+def peek_active_gateway(path: Path) -> bytes | None:
+    """What another process may be using at the same time: it is read and never written. None for no answer."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)) as db:
+            row = db.execute("SELECT value FROM meta WHERE name = ?", (_ACTIVE_GATEWAY,)).fetchone()
+        return None if row is None else bytes.fromhex(row[0])
+    except (sqlite3.Error, ValueError, TypeError):
+        return None
 
 
 class StateDatabase:

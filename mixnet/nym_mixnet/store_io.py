@@ -21,16 +21,38 @@ from typing import Self, TypeVar
 
 from nym_mixnet.errors import StoreError, StoreInUse
 from nym_mixnet.keys import ClientKeys, read_key_files, write_key_files
-from nym_mixnet.store_db import GatewayRegistration, ReplyKeyRecord, ReplyKeyRow, StateDatabase
+from nym_mixnet.store_db import (
+    GatewayRegistration,
+    ReplyKeyRecord,
+    ReplyKeyRow,
+    StateDatabase,
+    peek_active_gateway,
+)
 from nym_sphinx.rng import SYSTEM_RNG
 
-__all__ = ["ClientStore", "GatewayRegistration", "MemoryStore", "ReplyKeyRecord", "ReplyKeyRow"]
+__all__ = [
+    "ClientStore",
+    "GatewayRegistration",
+    "MemoryStore",
+    "ReplyKeyRecord",
+    "ReplyKeyRow",
+    "remembered_gateway",
+]
 
 _STATE_FILE = "state.sqlite"
 _LOCK_FILE = "lock"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _Result = TypeVar("_Result")
+
+
+def remembered_gateway(folder: str | Path) -> bytes | None:
+    """The gateway that the client of this folder uses, also while it runs; None if there is none or it cannot be told.
+
+    Only reads, for those who want to look.
+    """
+    path = Path(folder) / _STATE_FILE
+    return peek_active_gateway(path) if path.exists() else None
 
 
 def _boot_id() -> str | None:

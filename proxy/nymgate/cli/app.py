@@ -25,6 +25,7 @@ from nymgate.cli import (
     store,
     tickets,
     topup,
+    users,
 )
 from nymgate.cli.options import session
 from nymgate.errors import ExitCode, NymgateError
@@ -132,6 +133,7 @@ app.command("healthcheck")(healthcheck.healthcheck)
 app.command("privacy")(privacy.privacy)
 app.add_typer(account.app, name="account")
 app.add_typer(tickets.app, name="tickets")
+app.add_typer(users.app, name="users")
 app.add_typer(topup.app, name="topup")
 app.command("ledger")(ledger.ledger)
 app.add_typer(store.app, name="store")

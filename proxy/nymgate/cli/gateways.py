@@ -8,6 +8,7 @@ import typer
 
 from nymgate.cli.options import (
     ConfigOption,
+    CountryOption,
     JsonOption,
     NetworkOption,
     NymApiOption,
@@ -15,6 +16,7 @@ from nymgate.cli.options import (
     TopologyFileOption,
     VerboseOption,
     begin,
+    countries_given,
     load_configuration,
 )
 
@@ -29,12 +31,14 @@ def gateways(
     network: NetworkOption = None,
     nym_api: NymApiOption = None,
     topology_file: TopologyFileOption = None,
+    country: CountryOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = 0,
     quiet: QuietOption = 0,
 ) -> None:
     """List the entry gateways of the network, and which of them have an exit."""
     begin(ctx, as_json=as_json, verbose=verbose, quiet=quiet)
+    wanted = countries_given(country)
     flags = {"network": network, "mixnet.nym_api": nym_api, "mixnet.topology_file": topology_file}
     effective = load_configuration(config, flags)
     import asyncio
@@ -48,7 +52,7 @@ def gateways(
     async def ask() -> "tuple[Topology, list[DescribedNode], dict[bytes, int]]":
         return await source.fetch(), await source.described_nodes(), await source.performances()
 
-    rows = table(*asyncio.run(ask()))
+    rows = [row for row in table(*asyncio.run(ask())) if wanted is None or row["country"] in wanted]
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False))
     else:
@@ -91,7 +95,7 @@ def table(
 def show(rows: list[dict[str, Any]]) -> None:
     """As text: identities are for copying, so nothing is cut."""
     if not rows:
-        typer.echo("The network lists no entry gateways.")
+        typer.echo("The network lists no entry gateways here.")
         return
     typer.echo(f"{'identity':<44}  {'country':<7}  {'performance':>11}  {'roles':<12}  exit")
     for row in rows:

@@ -35,11 +35,17 @@ ListenOption = Annotated[
 ]
 EntryOption = Annotated[
     str | None,
-    typer.Option("--entry", metavar="auto|IDENTITY", help="Entry gateway; see `nymgate gateways`."),
+    typer.Option(
+        "--entry", metavar="auto|country:CH,DE|IDENTITY", help="Entry gateway; see `nymgate gateways`."
+    ),
 ]
 ExitOption = Annotated[
     str | None,
-    typer.Option("--exit", metavar="auto|ADDRESS", help="Network requester that opens connections."),
+    typer.Option(
+        "--exit",
+        metavar="auto|country:CH,DE|IDENTITY|ADDRESS",
+        help="Network requester that opens connections; see `nymgate exits`.",
+    ),
 ]
 ProfileOption = Annotated[
     str | None, typer.Option("--profile", metavar="NAME", help="standard, fast, thrifty or uncovered.")
@@ -52,6 +58,10 @@ TopologyFileOption = Annotated[
 ]
 DataDirOption = Annotated[
     str | None, typer.Option("--data-dir", metavar="FOLDER", help="Folder of keys and state.")
+]
+CountryOption = Annotated[
+    str | None,
+    typer.Option("--country", metavar="CH,DE", help="Only those that say they are in these countries."),
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -84,6 +94,18 @@ def level_flag(state: Session) -> str | None:
     if state.verbosity == 0:
         return None
     return LEVELS[min(max(_INFO + state.verbosity, 0), len(LEVELS) - 1)]
+
+
+def countries_given(written: str | None) -> tuple[str, ...] | None:
+    """The codes behind ``--country``; None without it."""
+    from nymgate.sections.mixnet import COUNTRY_PREFIX, countries_of
+
+    try:
+        return None if written is None else countries_of(COUNTRY_PREFIX + written)
+    except ValueError:
+        raise typer.BadParameter(
+            "countries are two-letter codes with commas between, such as CH,DE", param_hint="--country"
+        ) from None
 
 
 def load_configuration(file: Path | None, flags: Mapping[str, object]) -> "Effective":
