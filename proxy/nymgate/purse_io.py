@@ -30,7 +30,7 @@ log = structlog.get_logger("nymgate.purse")
 RESUME_FIRST_SECONDS: Final = 5.0
 RESUME_LIMIT_SECONDS: Final = 600.0
 HOUSEKEEPING_SECONDS: Final = 6 * 3600.0
-REPLICAS_SECONDS: Final = 60.0
+REPLICAS_SECONDS: Final = 15.0
 
 
 class Purse:
@@ -132,7 +132,7 @@ class Purse:
         """From now on by this budget and these marks."""
         self.plan = self.money.plan = plan
         self.topup.limits, self.topup.control.settings = plan.limits, plan.settings
-        self.topup.poke()
+        self.runner.retry()
 
     async def stock(self) -> Stock:
         """What there is."""

@@ -186,13 +186,15 @@ class TopUpRunner:
         """An account that is set while we run, and books that came from elsewhere."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            with contextlib.suppress(NymgateError):
-                account = await self._money.phrase() is not None
-                if account and not self._account:
-                    log.info("topup.account.set")
-                    self._account = True
-                    self.retry()
-                self._account = account
+            trouble = self.topup.control.trouble
+            if not self._account or (trouble is not None and trouble.hindrance is Hindrance.WALLET):
+                with contextlib.suppress(NymgateError):
+                    account = await self._money.phrase() is not None
+                    if account and not self._account:
+                        log.info("topup.account.set")
+                        self._account = True
+                        self.retry()
+                    self._account = account
             if self.topup.status().supply is Supply.EXHAUSTED:
                 self.topup.poke()
 
@@ -242,14 +244,10 @@ class TopUpRunner:
             for source in self._sources():
                 source.refilled()
         found = self.supply()
-        getattr(log, _LEVELS[found.state])(
-            f"supply.{found.state}",
-            code=found.code or None,
-            layer=found.layer or None,
-            reason=found.what or None,
-            todo=found.todo or None,
-            tickets=found.tickets,
-        )
+        facts = {"code": found.code, "layer": found.layer, "reason": found.what, "todo": found.todo}
+        told = {name: value for name, value in facts.items() if value}
+        level = "info" if found.waiting else _LEVELS[found.state]
+        getattr(log, level)(f"supply.{found.state}", tickets=found.tickets, **told)
 
     def note_failure(self, error: Exception) -> None:
         """A purchase did not get on. What the state tells anyway is not said twice."""

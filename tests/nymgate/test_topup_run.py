@@ -15,6 +15,7 @@ from nymgate.daemon import Proxy
 from nymgate.errors import StreamRefused
 from nymgate.money_io import Money
 from nymgate.sensitive import Sensitive
+from tests.credentials.store.postgres import postgres_server
 from tests.nymgate.paid_world import (
     LIMIT_SECONDS,
     NYM,
@@ -139,7 +140,7 @@ async def test_a_price_above_the_budget_is_refused_before_signing_and_clears_whe
             assert proxy.purse.supply().state is Supply.OK
 
 
-async def test_a_spent_budget_refuses_until_the_day_changes_and_holds_for_commands(tmp_path):
+async def test_a_spent_budget_refuses_until_the_owner_allows_more_and_holds_for_commands(tmp_path):
     async with paying_network() as net, echo() as port:
         plan = plan_for(net, tmp_path, **{"tickets.top_up": True, "budget.per_day": "100 NYM"})
         async with account_with(net, plan, 400) as money:
@@ -154,10 +155,8 @@ async def test_a_spent_budget_refuses_until_the_day_changes_and_holds_for_comman
                 assert retry % 86_400 < 300, "just after midnight, UTC"
                 with pytest.raises(Exception, match="budget of this UTC day"):
                     await buy(money)
-                # The owner allows more.
-                proxy.purse.topup.limits = replace(proxy.purse.topup.limits, per_day=None)
-                proxy.purse.money.plan = replace(plan.money, limits=proxy.purse.topup.limits)
-                proxy.purse.runner.retry()
+                more = plan.config.budget.model_copy(update={"per_day": "150"})
+                proxy.reload(plan.config.model_copy(update={"budget": more}))
                 await until(lambda: works(proxy.addresses[0][1], port))
         assert (await net.payments.books()).deposits == 2
 
@@ -225,3 +224,47 @@ async def test_two_processes_on_one_store_buy_one_book_and_see_each_others_use(t
             took = [one.purse.runner.feed, two.purse.runner.feed]
             assert sum(feed._others for feed in took) == 2, "each saw the other's ticket"
             assert Hindrance.ELSEWHERE.value not in (one.purse.supply().code, two.purse.supply().code)
+
+
+async def test_replicas_on_postgresql_buy_one_at_a_time_and_one_goes_on_when_the_other_is_gone(tmp_path):
+    with postgres_server() as server:
+        url = server.url(await server.database())
+        async with paying_network() as net, echo() as port:
+            flags = {"tickets.top_up": True, "store.url": url, "store.key": "5e" * 32}
+            plans = [plan_for(net, tmp_path / name, **flags) for name in "ab"]
+            async with account_with(net, plans[0], 1000) as money:
+                async with Proxy(plans[0]) as one, Proxy(plans[1]) as two:
+                    for proxy in (one, two):
+                        assert await works(proxy.addresses[0][1], port)
+                    assert (await net.payments.books()).deposits == 1
+                    # Three leases: two proxies, and the command that set the account.
+                    await until(lambda: one.purse.sessions() == two.purse.sessions() == 3)
+                [book] = await money.books()
+                await money.store.give_up_book(book.book_id)
+                async with Proxy(plans[1]) as two:
+                    await until(lambda: two.purse.topup.status().bought)
+                lines = await money.store.purchases.spendings()
+                assert [line.state.value for line in lines] == ["issued", "issued"]
+                assert (await net.payments.books()).deposits == 2
+
+
+async def test_the_top_up_goes_through_the_mixnet_and_says_when_it_cannot(tmp_path):
+    async with paying_network() as net, echo() as port:
+        flags = {"tickets.top_up": True, "tickets.through_mixnet": True}
+        plan = plan_for(net, tmp_path, **flags)
+        direct = replace(plan, money=replace(plan.money, proxy=None))
+        async with account_with(net, direct, 400) as money, running(plan) as proxy:
+            body = await refused(proxy, port, "E_OUT_OF_TICKETS", 402)
+            assert "tickets.through_mixnet = false" in body
+            assert (await net.payments.books()).deposits == 0
+            await buy(money)
+            await until(lambda: works(proxy.addresses[0][1], port))
+            before = (await net.nodes["exit1"].counters())["exit"]["connects"]
+            # What is in hand goes; the next book is bought by way of the exit.
+            [book] = await money.books()
+            await money.store.give_up_book(book.book_id)
+            proxy.purse.topup.poke()
+            await until(lambda: proxy.purse.topup.status().bought)
+            after = (await net.nodes["exit1"].counters())["exit"]["connects"]
+            assert after - before > net.payments.options.threshold
+        assert (await net.payments.books()).deposits == 2

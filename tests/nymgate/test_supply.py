@@ -1,0 +1,176 @@
+"""The state of what pays for traffic, in words, and what streams hear of it; and the budget as commands ask it."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nym_credentials.chain.records import Price
+from nym_credentials.chain.source import Quote
+from nym_credentials.money import Coin
+from nym_credentials.purchase.states import PurchaseState
+from nym_credentials.store.records import Spending
+from nym_credentials.topup.control import Assessment, Decision, Need
+from nym_credentials.topup.hindrances import WORDS, Hindrance, Supply
+from nym_credentials.topup.settings import BudgetLimits
+from nym_credentials.topup.topup_io import TopUpStatus
+from nymgate.budget import judge_quote, payments_of
+from nymgate.errors import Reply
+from nymgate.refusals import OWNERS, REFUSALS
+from nymgate.supply import Circumstances, refusal, supply_state
+from zknym import TicketType
+
+NOW = datetime(2026, 11, 23, 15, 0, tzinfo=UTC).timestamp()
+FINE = Circumstances(account=True, tops_up=True)
+
+
+def status(supply, hindrance=None, *, reason="", retry=None, tickets=0):
+    assessment = Assessment(Need.URGENT, "There is no ticket.", tickets, 2, NOW, 0.0)
+    return TopUpStatus(
+        supply=supply,
+        reason=reason,
+        hindrance=hindrance,
+        retry_unix=retry,
+        decision=Decision(True, Need.URGENT, "", NOW, assessment),
+        bought=0,
+        spent=None,
+        signer_failures={},
+        signer_errors={},
+    )
+
+
+def test_all_is_well():
+    state = supply_state(status(Supply.OK, tickets=7), FINE, NOW)
+    assert (state.state, state.code, state.what, state.tickets, state.since_unix) == (
+        Supply.OK,
+        "",
+        "",
+        7,
+        NOW,
+    )
+    assert refusal(state) is None
+
+
+@pytest.mark.parametrize("hindrance", Hindrance)
+def test_every_hindrance_is_a_refusal_with_two_sentences(hindrance):
+    words = WORDS[hindrance]
+    state = supply_state(
+        status(Supply.EXHAUSTED, hindrance, reason=f"{words.happened} {words.to_do}", retry=NOW + 60),
+        FINE,
+        NOW,
+    )
+    row = REFUSALS[state.code]
+    assert row.status == (402 if hindrance in OWNERS else 503)
+    assert row.reply is Reply.GENERAL_FAILURE
+    assert state.owner == (hindrance in OWNERS)
+    assert state.what.startswith("There is no ticket left. ")
+    assert words.happened in state.what
+    assert state.what.count(words.to_do) == 0
+    heard = refusal(state)
+    if hindrance is Hindrance.ELSEWHERE:
+        assert heard is None, "a book that another process buys is worth waiting for"
+        return
+    assert (heard.code, heard.layer, heard.socks_reply) == (row.code, words.layer, Reply.GENERAL_FAILURE)
+    assert "It goes on by itself" in heard.todo or "15:01:00 UTC" in heard.todo
+
+
+def test_degraded_is_told_and_refuses_nothing():
+    state = supply_state(
+        status(Supply.DEGRADED, Hindrance.SIGNERS, reason="Two of three.", tickets=3), FINE, NOW
+    )
+    assert (state.state, state.code, state.what) == (Supply.DEGRADED, "E_SIGNERS", "Two of three.")
+    assert refusal(state) is None
+
+
+@pytest.mark.parametrize(
+    "known, hindrance, code, owner",
+    [
+        (Circumstances(account=False, tops_up=True), Hindrance.WALLET, "E_NO_ACCOUNT", True),
+        (Circumstances(account=True, tops_up=False), Hindrance.WALLET, "E_OUT_OF_TICKETS", True),
+        (Circumstances(account=True, tops_up=True, through_mixnet=True), None, "E_OUT_OF_TICKETS", True),
+        (
+            Circumstances(account=True, tops_up=True, through_mixnet=True),
+            Hindrance.CHAIN,
+            "E_OUT_OF_TICKETS",
+            True,
+        ),
+        (
+            Circumstances(account=True, tops_up=True, through_mixnet=True),
+            Hindrance.FUNDS,
+            "E_WALLET_FUNDS",
+            True,
+        ),
+        (FINE, None, "E_TICKETS_COMING", False),
+    ],
+)
+def test_what_the_top_up_itself_does_not_know_comes_first(known, hindrance, code, owner):
+    state = supply_state(status(Supply.EXHAUSTED, hindrance, reason="x"), known, NOW)
+    assert (state.code, state.owner) == (code, owner)
+    assert REFUSALS[code].status == (402 if owner else 503)
+    assert (refusal(state) is None) == (code == "E_TICKETS_COMING"), "only what is coming is waited for"
+
+
+# ---- the budget
+
+
+def quote(count, *, price=75, fee=0.01, balance=1000.0):
+    def coin(nym):
+        return Coin("unym", round(nym * 1_000_000))
+
+    return Quote(count, Price(coin(price)), coin(fee), True, coin(balance), "n1x")
+
+
+def line(state, price=75, *, begun=NOW, paid=None):
+    return Spending(
+        purchase_id=str(uuid4()),
+        network="x",
+        account="n1x",
+        ticket_type=TicketType.MIXNET_ENTRY,
+        state=state,
+        price=price * 1_000_000,
+        fee=0,
+        denom="unym",
+        tx_hash=None,
+        height=None,
+        deposit_id=None,
+        begun_unix=round(begun),
+        paid_unix=paid,
+        changed_unix=round(begun),
+    )
+
+
+def test_what_may_be_paid_counts_and_what_failed_does_not():
+    counted = [state for state in PurchaseState if payments_of([line(state)])]
+    assert set(counted) == set(PurchaseState) - {PurchaseState.FAILED}
+    yesterday = NOW - 86_400
+    [open_] = payments_of([line(PurchaseState.SIGNED, begun=yesterday)])
+    assert open_.open
+    [paid] = payments_of([line(PurchaseState.ISSUED, begun=yesterday, paid=round(NOW))])
+    assert (paid.open, paid.paid_unix) == (False, round(NOW))
+    limits = replace(BudgetLimits(), per_day=100_000_000)
+    for item in (open_, paid):
+        assert judge_quote(limits, quote(1), [item], NOW).hindrance is Hindrance.DAY_CAP
+
+
+@given(
+    cap=st.integers(0, 400),
+    price=st.integers(1, 99),
+    count=st.integers(1, 6),
+    spent=st.lists(st.integers(1, 90), max_size=3),
+)
+def test_so_many_books_are_permitted_as_the_cap_pays_for(cap, price, count, spent):
+    limits = BudgetLimits(per_day=cap * 1_000_000, per_month=None, max_price=None, reserve=0)
+    paid = payments_of([line(PurchaseState.ISSUED, each) for each in spent])
+    found = judge_quote(limits, quote(count, price=price), paid, NOW)
+    assert (found is None) == (sum(spent) + count * price <= cap)
+
+
+def test_reserve_and_balance_are_kept_over_all_books():
+    limits = BudgetLimits(per_day=None, per_month=None)
+    assert judge_quote(limits, quote(2, balance=151.02), [], NOW) is None
+    assert judge_quote(limits, quote(2, balance=151.01), [], NOW).hindrance is Hindrance.RESERVE
+    assert judge_quote(limits, quote(3, balance=151.02), [], NOW).hindrance is Hindrance.FUNDS
+    assert judge_quote(limits, quote(3, balance=151.02), [], NOW, count=2) is None
