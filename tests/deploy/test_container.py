@@ -161,6 +161,15 @@ def refused_writes(root: Root) -> int:
     return done.stderr.count("Read-only file system")
 
 
+def health(root: Root, environment: dict[str, str]) -> int:
+    """The exit code of the image's health check, run as an engine runs it."""
+    words = json.loads(image().last("HEALTHCHECK").partition(" CMD ")[2])
+    command = root.command(words, folder="/data", user=NOBODY, read_only=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    print(done.stdout, done.stderr)
+    return done.returncode
+
+
 async def runs(root: Root, net: Localnet) -> None:
     """The image's own entry point, environment and user, on a read-only root."""
     stage = image()
@@ -170,6 +179,7 @@ async def runs(root: Root, net: Localnet) -> None:
     environment = stage.environment() | {
         "NYMGATE_NETWORK": "/data/net.toml",
         "NYMGATE_LISTEN__MIXED": f"127.0.0.1:{port}",
+        "NYMGATE_LISTEN__METRICS": f"127.0.0.1:{free_port()}",
         "NYMGATE_MIXNET__PROFILE": "uncovered",
     }
     words = [*stage.words("ENTRYPOINT"), *stage.words("CMD")]
@@ -191,9 +201,11 @@ async def runs(root: Root, net: Localnet) -> None:
         assert await asyncio.to_thread(refused_writes, root) == 2
         async with site:
             assert (await fetch(port, site.sockets[0].getsockname()[1])).endswith(b"hello")
+        assert await asyncio.to_thread(health, root, environment) == 0
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(60):
             assert await process.wait() == 0
+        assert await asyncio.to_thread(health, root, environment) == 1
     except BaseException:
         print(log.read_text())
         raise
