@@ -9,15 +9,38 @@ A room per idea (docs of each in its module):
 * ``upstream``, ``upstream_io``: what the listener asks for a stream, and the mixnet's answer to that;
 * ``wiring``, ``daemon``, ``sleep``, ``exits``, ``directory_io``: one running proxy, put together from a configuration;
 * ``money``, ``money_io``, ``purse_io``, ``mixnet_connector_io``: account, tickets and store, and how they are reached;
+* ``library_io``, ``stream_transport_io``, ``httpx_io``, ``aiohttp_io``: the same inside another program;
+* ``reachable``, ``proxy_variables``, ``exec_*``: other programs told of the proxy, or kept from everything else;
 * ``logs``, ``sensitive``, ``errors``, ``banner``: what is said about all this, and what never is;
 * ``cli``: the commands; ``reference``: their pages, written from the code.
 """
 
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nymgate.errors import NymgateError
+    from nymgate.httpx_io import httpx_transport
+    from nymgate.library_io import Gateway
 
 try:
     __version__ = version("nymgate")
 except PackageNotFoundError:  # a source tree on the import path that nobody installed
     __version__ = "0+unknown"
 
-__all__ = ["__version__"]
+__all__ = ["Gateway", "NymgateError", "__version__", "httpx_transport"]
+
+_PLACES = {
+    "Gateway": "nymgate.library_io",
+    "NymgateError": "nymgate.errors",
+    "httpx_transport": "nymgate.httpx_io",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What is heavy, or needs something optional, is imported by whoever uses it."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_PLACES[name]), name)

@@ -18,7 +18,8 @@ from tests.nymgate.person import Person
 def pytest_asyncio_loop_factories(config, item):
     """The listener meets the event loop at its sharp edges (half-close, pause, abort): both kinds, all its tests."""
     factories = {"asyncio": asyncio.new_event_loop}
-    if item.module.__name__.endswith((".test_server", ".test_http_proxy")):
+    marked = item.get_closest_marker("both_loops") is not None
+    if marked or item.module.__name__.endswith((".test_server", ".test_http_proxy")):
         factories["uvloop"] = uvloop.new_event_loop
     return factories
 
