@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from nym_exit.facade_io import AsyncStream
 from nym_localnet.background_io import BackgroundLocalnet
-from nym_localnet.options import LocalnetOptions
+from nym_localnet.options import LocalnetOptions, Mode
 from nym_mixnet.store_io import remembered_gateway
 from nym_sphinx import Recipient, b58encode
 from nymgate import wiring
@@ -29,6 +29,7 @@ COUNTRIES = {"gateway1": "US", "gateway2": "CH", "gateway3": "DE", "gateway4": "
 def network():
     """exit1 is at gateway4 (CH) and permits port 443 only, exit2 at gateway3 (DE), exit3 at gateway2 (CH)."""
     options = LocalnetOptions(
+        mode=Mode.PROCESSES,
         gateways=4,
         exits=3,
         countries=COUNTRIES,
