@@ -120,6 +120,28 @@ def test_csv_is_for_spreadsheets() -> None:
         GOOD.to_csv("secrets")
 
 
+COLUMNS = {
+    "deposits": "purchase_id begun_utc state ticket_type network account price_unym price_nym fee_unym fee_nym tx_hash "
+    "deposit_id height problem",
+    "books": "book_id purchase_id source ticket_type added_utc expiration state tickets fresh in_use accepted given_up "
+    "reverted",
+    "tickets": "book_id index state settlement taken_utc settled_utc",
+}
+
+
+@pytest.mark.parametrize("table", COLUMNS)
+def test_columns_stay(table: str) -> None:
+    """Spreadsheets and programs read them: new ones come last, and none changes its name."""
+    for ledger in (GOOD, Ledger()):
+        head, *lines = csv.reader(io.StringIO(ledger.to_csv(table)))
+        assert head == COLUMNS[table].split()
+        assert all(len(line) == len(head) for line in lines)
+    value = json.loads(GOOD.to_json())
+    assert list(value) == ["totals", "problems", "deposits", "books", "tickets"]
+    names = [name.removesuffix("_utc") for name in COLUMNS[table].split() if not name.endswith("_nym")]
+    assert [name.removesuffix("_unix") for name in value[table][0]] == names
+
+
 def test_json_has_everything() -> None:
     value = json.loads(GOOD.to_json())
     assert len(value["deposits"]) == 4
