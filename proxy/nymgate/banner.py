@@ -25,6 +25,8 @@ class Banner:
     """What there is to pay with; None where the free allowance is used."""
     identities: int = 0
     """So many more than the default one may be made for streams that ask; 0 where isolation is off."""
+    workers: int = 1
+    """Processes, each with a default identity of its own."""
     socks: tuple[str, ...] = ()
     http: tuple[str, ...] = ()
 
@@ -37,9 +39,10 @@ class Banner:
             "entry": self.entry,
             "exit": self.exit,
             "profile": self.profile.name,
-            "tickets_per_hour": round(costs.tickets_per_hour, 2),
-            "tickets_per_day": round(costs.tickets_per_day, 1),
-            "bytes_per_day": round(costs.bytes_per_day),
+            "workers": self.workers,
+            "tickets_per_hour": round(self.workers * costs.tickets_per_hour, 2),
+            "tickets_per_day": round(self.workers * costs.tickets_per_day, 1),
+            "bytes_per_day": round(self.workers * costs.bytes_per_day),
             "sleep_after": format_duration(self.sleep_after_seconds),
             "listening": list(self.addresses),
             "listening_socks": list(self.socks),
@@ -69,7 +72,7 @@ class Banner:
             + [f"http://{address}" for address in self.addresses + self.http]
         )
         lines = [
-            f"{first}: ready. Proxy at {proxies}",
+            f"{first}: ready{self._workers()}. Proxy at {proxies}",
             f"  entry    {self.entry}",
             f"  exit     {self.exit}",
             f"  profile  {self.cost()}",
@@ -83,6 +86,15 @@ class Banner:
             )
         return lines
 
+    def _workers(self) -> str:
+        if self.workers == 1:
+            return ""
+        each = self.profile.costs().tickets_per_hour
+        total = (
+            f": {self.workers} x {each:.2g} = {self.workers * each:.2g} tickets an hour awake" if each else ""
+        )
+        return f" with {self.workers} workers{total}"
+
     def tickets(self) -> str:
         """What is left, and until when."""
         stock = self.stock
@@ -91,7 +103,7 @@ class Banner:
         if stock.tickets == 0:
             text = "none left; buy some: nymgate account obtain-ticketbooks --amount 1"
         else:
-            per_hour = self.profile.costs().tickets_per_hour
+            per_hour = self.workers * self.profile.costs().tickets_per_hour
             hours = f" = {stock.tickets / per_hour:.0f} h awake" if per_hour else ""
             text = f"{stock.tickets} left{hours}, the last until {stock.expires} (UTC)"
         return text + (f"; {stock.unfinished} purchase(s) being finished" if stock.unfinished else "")
@@ -117,8 +129,9 @@ class Banner:
                 f"hour awake, {human_bytes(costs.bytes_per_day)} = {costs.tickets_per_day:.0f} tickets a day"
             )
         rest = format_duration(self.sleep_after_seconds)
+        each = "" if self.workers == 1 else ", for each worker"
         sleep = "never sleeps" if rest == "never" else f"sleeps after {rest} without streams"
-        return f"{self.profile.name}: {price}; {sleep}"
+        return f"{self.profile.name}: {price}{each}; {sleep}"
 
 
 def identity_cost(profile: TrafficProfile, *, pays: bool) -> str:

@@ -44,6 +44,13 @@ class Config(BaseSettings):
         "the path of a folder, or empty",
         flag="--data-dir",
     )
+    workers: Annotated[int, Field(ge=1, le=64)] = setting(
+        1,
+        "Processes that share the listening addresses, for machines with several cores. Each has a mixnet identity "
+        "of its own, with its own traffic: so many times the cost.",
+        "a whole number from 1 to 64",
+        flag="--workers",
+    )
     listen: Listen = Field(default_factory=Listen)
     mixnet: Mixnet = Field(default_factory=Mixnet)
     tickets: Tickets = Field(default_factory=Tickets)

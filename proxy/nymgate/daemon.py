@@ -8,7 +8,8 @@ import asyncio
 import contextlib
 import math
 import random
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,7 +34,7 @@ from nymgate.server import SocksServer
 from nymgate.signals_io import Signals, unless
 from nymgate.sleep import Rest
 from nymgate.sleep_io import Sleeper
-from nymgate.upstream_io import MixnetUpstream
+from nymgate.upstream_io import LINK_WAIT_SECONDS, MixnetUpstream
 from nymgate.watch_io import Watch
 
 __all__ = ["Connected", "Proxy", "make_folder", "run"]
@@ -44,8 +45,16 @@ log = structlog.get_logger("nymgate.daemon")
 class Proxy:
     """Use as an async context manager: inside, applications can connect. ``ready`` says when streams get through."""
 
-    def __init__(self, plan: wiring.Plan, *, rng: random.Random = SYSTEM_RNG) -> None:
+    def __init__(
+        self,
+        plan: wiring.Plan,
+        *,
+        listeners: Sequence[tuple[Speaks, socket.socket]] | None = None,
+        rng: random.Random = SYSTEM_RNG,
+    ) -> None:
+        """``listeners``: sockets that listen already, shared with other processes; taken in place of the plan's."""
         self.plan = plan
+        self._listeners = listeners
         self.addresses: list[tuple[str, int]] = []
         """Where applications connect to with any protocol, with the ports that the system chose."""
         self.addresses_apart: dict[Speaks, list[tuple[str, int]]] = {}
@@ -66,28 +75,51 @@ class Proxy:
                 self.identities,
                 wiring.server_options(self.plan),
                 self.plan.access,
-                self.plan.folder / "usage.sqlite",
+                (self.plan.shared or self.plan.folder) / "usage.sqlite",
             )
             await stack.enter_async_context(self.server)
-            self.addresses = await self.server.listen(self.plan.listen)
-            for speaks, addresses in self.plan.listen_apart:
-                self.addresses_apart[speaks] = await self.server.listen(addresses, speaks)
-            for speaks, path in self.plan.listen_unix:
-                await self.server.listen_unix(path, speaks, int(self.plan.config.access.unix_mode, 8))
+            await self._listen()
             self.watch = await stack.enter_async_context(Watch(self))
             if self.purse is not None:
                 if self.purse.money.proxy is not None:
                     self.purse.money.proxy = self.addresses[0]
+                self.purse.processes = lambda: self.plan.workers
                 self._tasks.spawn(self.purse.keep(self._reached), name="purchases")
             self.identities.start()
             self._stack, self._purse_stack = stack.pop_all(), purse_stack.pop_all()
         return self
+
+    async def _listen(self) -> None:
+        if self._listeners is not None:
+            self.addresses_apart = {speaks: [] for speaks, _addresses in self.plan.listen_apart}
+            for speaks, sock in self._listeners:
+                if sock.family != socket.AF_UNIX:
+                    known = self.addresses if speaks is Speaks.MIXED else self.addresses_apart[speaks]
+                    known.append(sock.getsockname()[:2])
+            self._tasks.spawn(self._take_part(self._listeners), name="listen")
+            return
+        self.addresses = await self.server.listen(self.plan.listen)
+        for speaks, addresses in self.plan.listen_apart:
+            self.addresses_apart[speaks] = await self.server.listen(addresses, speaks)
+        for speaks, path in self.plan.listen_unix:
+            await self.server.listen_unix(path, speaks, int(self.plan.config.access.unix_mode, 8))
+
+    async def _take_part(self, listeners: Sequence[tuple[Speaks, socket.socket]]) -> None:
+        """Leave connections to others until streams get through; but somebody has to refuse them in the end."""
+        with contextlib.suppress(NymgateError, TimeoutError):
+            async with asyncio.timeout(LINK_WAIT_SECONDS):
+                await self.ready()
+        for speaks, sock in listeners:
+            if not self.server.draining:
+                await self.server.adopt(sock, speaks)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._tasks.close()
         await self._stack.aclose()
+        for _speaks, sock in self._listeners or ():
+            sock.close()
         try:
             await self.identities.close(hurry=self._hurry)
         finally:
@@ -97,12 +129,16 @@ class Proxy:
         return Identity(
             self.plan,
             folder,
-            spender=self.purse.source_for(account) if self.purse is not None else None,
+            spender=self.purse.source_for(account or self._account()) if self.purse is not None else None,
             directory=self._directory,
             neighbours=neighbours,
             on_demand=bool(account),
             rng=self._rng,
         )
+
+    def _account(self) -> bytes:
+        """Keeps the default identities of workers apart in the store that they share."""
+        return b"worker %d" % self.plan.worker if self.plan.worker else b""
 
     @property
     def identity(self) -> Identity:
@@ -203,9 +239,14 @@ async def run(
     *,
     announce: Callable[[Proxy, Connected, Stock | None], None],
     reread: Reread | None = None,
+    listeners: Sequence[tuple[Speaks, socket.socket]] | None = None,
+    up: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run until SIGTERM or SIGINT; SIGHUP rereads the configuration. Raises the NymgateError that ended it before."""
-    proxy = Proxy(plan)
+    """Run until SIGTERM or SIGINT; SIGHUP rereads the configuration. Raises the NymgateError that ended it before.
+
+    ``up`` is called when signals are understood; ``listeners``: see :class:`Proxy`.
+    """
+    proxy = Proxy(plan, listeners=listeners)
     started = False
 
     def hangup() -> None:
@@ -215,6 +256,7 @@ async def run(
             reload(proxy, reread)
 
     with Signals(hangup) as signals:
+        up()
         async with proxy:
             started = True
             log.info("listening", addresses=[f"{host}:{port}" for host, port in proxy.addresses])

@@ -65,6 +65,12 @@ class Plan:
     entry_wish: Wish = ANYWHERE
     """Which entries will do, by country too."""
     exit_wish: Wish = ANYWHERE
+    worker: int = 0
+    """The number of the worker that this plan is for; 0 where there is one process for all."""
+    workers: int = 1
+    """How many processes share tickets and listening sockets."""
+    shared: Path | None = None
+    """The folder that they share, where it is not ``folder``."""
 
 
 def make_plan(config: Config, data_dir: Path) -> Plan:

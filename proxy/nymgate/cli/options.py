@@ -63,6 +63,10 @@ CountryOption = Annotated[
     str | None,
     typer.Option("--country", metavar="CH,DE", help="Only those that say they are in these countries."),
 ]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option("--workers", metavar="N", help="Processes that share the work, each with its own identity."),
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 

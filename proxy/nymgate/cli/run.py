@@ -1,7 +1,9 @@
 """`nymgate run`: the proxy, in the foreground."""
 
 import os
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
+from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -19,15 +21,20 @@ from nymgate.cli.options import (
     QuietOption,
     TopologyFileOption,
     VerboseOption,
+    WorkersOption,
     begin,
     level_flag,
     load_configuration,
 )
+from nymgate.errors import NymgateError
 
 if TYPE_CHECKING:
+    from nymgate import wiring, workers_io
     from nymgate.banner import Banner
     from nymgate.daemon import Connected, Proxy
     from nymgate.money_io import Stock
+    from nymgate.workers import Ready
+    from nymgate.workers_io import Workers
 
 
 def run(
@@ -41,6 +48,7 @@ def run(
     nym_api: NymApiOption = None,
     topology_file: TopologyFileOption = None,
     data_dir: DataDirOption = None,
+    workers: WorkersOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = 0,
     quiet: QuietOption = 0,
@@ -60,6 +68,7 @@ def run(
         "mixnet.nym_api": nym_api,
         "mixnet.topology_file": topology_file,
         "data_dir": data_dir,
+        "workers": workers,
         "log.level": level_flag(state),
         "log.format": "json" if as_json else None,
     }
@@ -73,6 +82,9 @@ def run(
         level=settings.log.level, style=settings.log.format, destinations=settings.log.destinations
     )
     plan = wiring.make_plan(settings, data_folder(settings, os.environ))
+    if settings.workers > 1:
+        run_workers(plan, config, flags, as_json=as_json or settings.log.format == "json")
+        return
 
     def announce(proxy: "Proxy", connected: "Connected", stock: "Stock | None") -> None:
         banner = banner_of(proxy, connected, stock)
@@ -82,6 +94,77 @@ def run(
             typer.echo("\n".join(banner.lines()))
 
     run_loop(daemon.run(plan, announce=announce, reread=lambda: load_configuration(config, flags).config))
+
+
+def run_workers(plan: "wiring.Plan", config: Path | None, flags: Mapping[str, Any], *, as_json: bool) -> None:
+    """The same with several processes."""
+    from nymgate import workers_io
+    from nymgate.logs import configure_logs
+
+    async def main() -> None:
+        workers = workers_io.Workers(plan, plan.config.workers, config_file=config, flags=flags)
+        await workers_io.run(workers, announce=announce, reread=reread)
+
+    def announce(workers: "workers_io.Workers") -> None:
+        banner = banner_of_workers(workers)
+        if as_json:
+            workers_io.log.info("ready", **banner.fields())
+        else:
+            typer.echo("\n".join(banner.lines()))
+
+    def reread() -> None:
+        try:
+            settings = load_configuration(config, flags).config
+        except NymgateError:
+            return  # each worker says what is wrong
+        configure_logs(
+            level=settings.log.level, style=settings.log.format, destinations=settings.log.destinations
+        )
+
+    run_loop(main())
+
+
+def ready_facts(connected: "Connected", stock: "Stock | None") -> "Ready":
+    """What a worker tells its parent for the first lines."""
+    from nym_sphinx import b58encode
+    from nymgate.workers import Ready
+
+    entry, exit_ = b58encode(connected.entry.identity), str(connected.exit.recipient)
+    if stock is None:
+        return Ready(entry, exit_)
+    expires = stock.expires.isoformat() if stock.expires is not None else None
+    return Ready(entry, exit_, stock.tickets, expires, stock.unfinished)
+
+
+def banner_of_workers(workers: "Workers") -> "Banner":
+    """The first lines' facts, of all workers together."""
+    from nymgate import __version__
+    from nymgate.banner import Banner
+    from nymgate.detect import Speaks
+    from nymgate.money_io import Stock
+
+    plan = workers.plan
+    ready = list(workers.ready.values())
+    stocks = [
+        Stock(one.tickets, date.fromisoformat(one.expires) if one.expires else None, one.unfinished)
+        for one in ready
+        if one.tickets is not None
+    ]
+    return Banner(
+        version=__version__,
+        network=plan.network.name,
+        entry=", ".join(dict.fromkeys(one.entry for one in ready)),
+        exit=", ".join(dict.fromkeys(one.exit for one in ready)),
+        profile=plan.profile,
+        sleep_after_seconds=plan.config.mixnet.sleep_after,
+        addresses=_written(workers.addresses[Speaks.MIXED]),
+        socks=_written(workers.addresses[Speaks.SOCKS]),
+        http=_written(workers.addresses[Speaks.HTTP]),
+        anonymous=plan.config.mixnet.replies == "anonymous",
+        stock=stocks[-1] if stocks else None,
+        identities=plan.config.isolation.max_identities if plan.config.isolation.by else 0,
+        workers=len(workers.slots),
+    )
 
 
 def banner_of(proxy: "Proxy", connected: "Connected", stock: "Stock | None" = None) -> "Banner":
