@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
+import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from nymgate.config import Config
 from nymgate.config_layers import credential_name, environment_layer, extra, load, settings
@@ -14,6 +22,8 @@ from nymgate.sections.listen import Listen
 from nymgate.units import parse_duration
 from tests.deploy.unit_sandbox import allowed_calls
 from tests.deploy.unit_sandbox import settings as unit_settings
+from tests.nymgate.paid_world import new_phrase, paying_network, until
+from tests.nymgate.socks_client import through
 
 FOLDER = Path(__file__).parents[2] / "deploy/systemd"
 SERVICE = FOLDER / "nymgate.service"
@@ -82,3 +92,88 @@ def test_the_filter_of_system_calls_keeps_what_python_needs_and_drops_what_nobod
     allowed = allowed_calls(unit_settings(SERVICE)["SystemCallFilter"])
     assert {"epoll_wait", "openat", "futex", "fsync", "connect"} <= allowed
     assert not {"ptrace", "mount", "chroot", "setuid", "bpf", "init_module", "reboot"} & allowed
+
+
+@pytest.mark.slow
+async def test_the_proxy_serves_within_the_sandbox_of_the_unit(tmp_path):
+    """System calls, address families and memory as the unit allows them; the phrase as a credential."""
+    credentials = tmp_path / "credentials"
+    credentials.mkdir(mode=0o700)
+    (credentials / "nymgate.account.phrase").write_text(new_phrase())
+    async with paying_network() as net, site() as (target, body):
+        port = free_port()
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": "/nonexistent",
+            "CREDENTIALS_DIRECTORY": str(credentials),
+            "NYMGATE_NETWORK": str(net.data_dir / "localnet.toml"),
+            "NYMGATE_DATA_DIR": str(tmp_path / "state"),
+            "NYMGATE_LISTEN__MIXED": f"127.0.0.1:{port}",
+            "NYMGATE_LISTEN__METRICS": "127.0.0.1:0",
+            "NYMGATE_MIXNET__PROFILE": "uncovered",
+        }
+        shown = await asyncio.to_thread(nymgate, environment, "account", "get", "--json")
+        await net.payments.fund(json.loads(shown)["address"], 400_000_000)
+        words = [
+            sys.executable,
+            "-m",
+            "tests.deploy.unit_sandbox",
+            str(SERVICE),
+            "",
+            "--",
+            str(NYMGATE),
+            "run",
+        ]
+        log = tmp_path / "log"
+        with log.open("wb") as written:
+            process = await asyncio.create_subprocess_exec(
+                *words, env=environment, cwd=FOLDER.parents[1], stdout=written, stderr=subprocess.STDOUT
+            )
+        try:
+            await until(lambda: process.returncode is not None or "ready" in log.read_text())
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            assert re.search(r"^Seccomp:\t2$", status, re.MULTILINE), "there is a filter"
+            assert re.search(r"^NoNewPrivs:\t1$", status, re.MULTILINE)
+            async with through(port, "127.0.0.1", target) as (reader, writer, reply):
+                assert reply == 0
+                writer.write(b"?")
+                assert await reader.read() == body
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(60):
+                assert await process.wait() == 0
+            assert "Operation not permitted" not in log.read_text()
+        except BaseException:
+            print(log.read_text())
+            raise
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+def nymgate(environment, *words):
+    done = subprocess.run(
+        [str(NYMGATE), *words], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@contextlib.asynccontextmanager
+async def site():
+    body = bytes(20_000)
+
+    async def answer(reader, writer):
+        await reader.readexactly(1)
+        writer.write(body)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1], body
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
