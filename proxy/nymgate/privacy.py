@@ -4,6 +4,7 @@ A report is made of `Habits` (what the configuration says) and `Usage` (what the
 secrets, addresses or destinations: accounts, gateways and identities are numbers here. ``privacy_findings`` judges.
 """
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -175,8 +176,14 @@ class Habits:
     profile: TrafficProfile = PROFILES["standard"]
     sleep_after_seconds: float = 600.0
     """Infinite if it never sleeps."""
-    entry_pinned: bool = False
-    exit_pinned: bool = False
+    entry: str = "auto"
+    """``auto``, ``a country`` or ``named``: which one is not told."""
+    exit: str = "auto"
+    exit_rotation_seconds: float = math.inf
+    """Infinite if an exit is kept."""
+    surb_bank: int = 1000
+    data_in_cover_slots: bool = False
+    workers: int = 1
     anonymous_replies: bool = True
     through_mixnet: bool = False
     tops_up: bool = True
@@ -191,8 +198,12 @@ class Habits:
             pays=pays,
             profile=PROFILES[config.mixnet.profile],
             sleep_after_seconds=config.mixnet.sleep_after,
-            entry_pinned=config.mixnet.entry != "auto",
-            exit_pinned=config.mixnet.exit != "auto",
+            entry=_choice(config.mixnet.entry),
+            exit=_choice(config.mixnet.exit),
+            exit_rotation_seconds=config.mixnet.exit_rotation,
+            surb_bank=config.mixnet.surb_bank,
+            data_in_cover_slots=config.mixnet.data_in_cover_slots,
+            workers=config.workers,
             anonymous_replies=config.mixnet.replies == "anonymous",
             through_mixnet=config.tickets.through_mixnet,
             tops_up=config.tickets.top_up,
@@ -200,6 +211,12 @@ class Habits:
             isolated_by=tuple(config.isolation.by),
             max_identities=config.isolation.max_identities,
         )
+
+
+def _choice(text: str) -> str:
+    if text == "auto":
+        return text
+    return "a country" if text.startswith("country:") else "named"
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,14 +305,15 @@ def _wrapped(label: str, words: str) -> list[str]:
 
 def cost(habits: Habits, profile: str, *, day: bool = False, price: int | None = None) -> str:
     """What a profile costs; `day`: of being awake all day, in money too if `price` of a book is known."""
-    costs = (habits.profile if profile == habits.profile.name else PROFILES[profile]).costs()
+    costs = PROFILES[profile].costs()
     if not costs.tickets_per_hour:
         return "nothing but what applications send"
+    many = f" for each of {habits.workers} workers" if habits.workers > 1 else ""
     if not day:
-        return f"{costs.tickets_per_hour:.2g} tickets an hour awake"
+        return f"{costs.tickets_per_hour:.2g} tickets an hour awake{many}"
     books = costs.tickets_per_day * DAYS_PER_MONTH / TICKETS_PER_BOOK
     money = f", {format_nym(round(books) * price)}" if price is not None else ""
-    return f"{costs.tickets_per_day:.0f} tickets a day, {books:.0f} books a month{money}"
+    return f"{costs.tickets_per_day:.0f} tickets a day, {books:.0f} books a month{money}{many}"
 
 
 def count_of(number: int, what: str) -> str:

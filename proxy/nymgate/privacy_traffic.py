@@ -16,6 +16,7 @@ from nymgate.privacy import (
     cost,
     count_of,
     knob,
+    yes_or_no,
 )
 from nymgate.units import format_duration
 
@@ -35,6 +36,8 @@ def traffic_findings(habits: Habits, usage: Usage, identities: Identities | None
         _replies(habits),
         _isolation(habits),
         _profile(habits),
+        _bursts(habits),
+        _cover(habits),
         _keys(identities),
         _hours(habits, usage),
         _gateways(habits, usage),
@@ -58,6 +61,46 @@ def _profile(habits: Habits) -> Finding:
                 profile.name,
                 "Keep it." if profile.name == "standard" else "Set it to standard, what most clients send.",
                 standard,
+            ),
+        ),
+    )
+
+
+def _bursts(habits: Habits) -> Finding:
+    bank = habits.surb_bank
+    return Finding(
+        "bursts",
+        (EXIT, GATEWAY),
+        LOW if bank else NONE,
+        "An exit that has reply packets ahead of need can send them at moments of its choosing; the gateway sees them "
+        "arrive, so both together could tell whose exit this is.",
+        f"The exit has up to {bank} of them at a time." if bank else "The exit has none ahead of need.",
+        (
+            knob(
+                "mixnet.surb_bank",
+                str(bank),
+                "Set it to 0." if bank else "Keep it.",
+                "downloads that wait for a round trip at every step",
+            ),
+        ),
+    )
+
+
+def _cover(habits: Habits) -> Finding:
+    used = habits.data_in_cover_slots
+    return Finding(
+        "cover-slots",
+        (GATEWAY,),
+        LOW if used and habits.profile.shaped else NONE,
+        "When data takes the place of packets that would come back to their sender, fewer come back: whoever counts "
+        "both sees that there was data.",
+        "Data takes slots of loop cover." if used else "Loop cover goes on while there is data.",
+        (
+            knob(
+                "mixnet.data_in_cover_slots",
+                yes_or_no(used),
+                "Set it to false." if used else "Keep it.",
+                "about a tenth of the upload",
             ),
         ),
     )
@@ -101,7 +144,6 @@ def _gateways(habits: Habits, usage: Usage) -> Finding:
             f"{usage.days:.0f} days, {most} to one of them"
             f"{f'; of {unsaid} it is not known to which' if unsaid else ''}."
         )
-    pinned = "an identity" if habits.entry_pinned else "auto"
     return Finding(
         "one-gateway",
         (GATEWAY,),
@@ -112,7 +154,7 @@ def _gateways(habits: Habits, usage: Usage) -> Finding:
         (
             knob(
                 "mixnet.entry",
-                pinned,
+                habits.entry,
                 "Name one that you trust more.",
                 "what is left of the paid allowance at the old one; one more gateway knows the address",
             ),
@@ -169,25 +211,41 @@ def _isolation(habits: Habits) -> Finding:
         )
     else:
         seen = f"Streams are kept apart by {', '.join(habits.isolated_by)} where they differ; else they share one."
-    if habits.exit_pinned:
+    if habits.exit == "named":
         seen += " One exit is named for all of them, and can compare when they are used."
         severity = max(severity, LOW, key=lambda level: -ORDER.index(level))
-    knobs = [
+    rotates = math.isfinite(habits.exit_rotation_seconds)
+    seen += (
+        f" An exit is replaced after {format_duration(habits.exit_rotation_seconds)}."
+        if rotates
+        else " An exit is kept as long as it works."
+    )
+    knobs = (
         knob(
             "isolation.by",
             ", ".join(habits.isolated_by) or "nothing",
             'Add "destination", or let applications log in with different names.',
-            f"{cost(habits, habits.profile.name)} for each identity awake, at most {habits.max_identities} "
+            f"{cost(habits, habits.profile.name)}, for each identity awake, at most {habits.max_identities} "
             "(isolation.max_identities)",
-        )
-    ]
-    if habits.exit_pinned:
-        knobs.append(knob("mixnet.exit", "an address", "Leave it to auto.", "nothing"))
+        ),
+        knob(
+            "mixnet.exit",
+            habits.exit,
+            "Leave it to auto." if habits.exit == "named" else "Keep it.",
+            "nothing",
+        ),
+        knob(
+            "mixnet.exit_rotation",
+            format_duration(habits.exit_rotation_seconds),
+            "Shorter, so that no exit sees much; longer, so that few see something.",
+            "more exits see some of the destinations",
+        ),
+    )
     return Finding(
         "one-exit",
         (EXIT,),
         severity,
         "One exit sees all destinations of an identity, and that they are of one, though not whose.",
         seen,
-        tuple(knobs),
+        knobs,
     )

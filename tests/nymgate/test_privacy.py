@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nym_mixnet.profiles import PROFILES
-from nymgate.config_layers import settings
+from nymgate.config_layers import load, settings
 from nymgate.privacy import (
     Book,
     Claim,
@@ -77,8 +77,14 @@ def claim(unix: int, number: int = 1, gateway: int | None = 0, *, doubled: bool 
         ("one-exit", {}, LOW),
         ("one-exit", {"isolated_by": ()}, MEDIUM),
         ("one-exit", {"isolated_by": ("destination",)}, NONE),
-        ("one-exit", {"isolated_by": ("destination",), "exit_pinned": True}, LOW),
-        ("one-exit", {"isolated_by": (), "exit_pinned": True}, MEDIUM),
+        ("one-exit", {"isolated_by": ("destination",), "exit": "named"}, LOW),
+        ("one-exit", {"isolated_by": (), "exit": "named"}, MEDIUM),
+        ("one-exit", {"isolated_by": ("destination",), "exit": "a country"}, NONE),
+        ("bursts", {}, LOW),
+        ("bursts", {"surb_bank": 0}, NONE),
+        ("cover-slots", {}, NONE),
+        ("cover-slots", {"data_in_cover_slots": True}, LOW),
+        ("cover-slots", {"data_in_cover_slots": True, "profile": PROFILES["uncovered"]}, NONE),
         ("hours", {}, MEDIUM),
         ("hours", {"sleep_after_seconds": math.inf}, NONE),
         ("buying-ahead", {}, NONE),
@@ -102,9 +108,52 @@ def test_identities_that_share_keys(identities, expected):
     assert severity("shared-keys", identities=identities) is expected
 
 
+def test_workers_multiply_what_it_costs():
+    [knob] = found("hours", replace(PAYS, workers=3)).knobs
+    assert knob.costs == "57 tickets a day, 34 books a month for each of 3 workers."
+
+
+def test_habits_are_those_of_the_configuration():
+    habits = Habits.of(load(environ={}, flags={}).config, pays=True)
+    assert habits == PAYS, "the defaults of both"
+    flags = {
+        "mixnet.entry": "country:CH",
+        "mixnet.exit": "country:CH,DE",
+        "mixnet.replies": "own-address",
+        "mixnet.profile": "fast",
+        "mixnet.sleep_after": "never",
+        "mixnet.exit_rotation": "2h",
+        "tickets.top_up": False,
+        "isolation.by": ["destination"],
+        "workers": 2,
+    }
+    changed = Habits.of(load(environ={}, flags=flags).config, pays=False)
+    assert changed == Habits(
+        pays=False,
+        entry="a country",
+        exit="a country",
+        anonymous_replies=False,
+        profile=PROFILES["fast"],
+        sleep_after_seconds=math.inf,
+        exit_rotation_seconds=7200.0,
+        tops_up=False,
+        isolated_by=("destination",),
+        workers=2,
+    )
+
+
 def test_without_payments_nothing_is_said_of_money():
     names = {finding.name for finding in judge(Habits(pays=False), Usage()).findings}
-    assert names == {"replies", "one-exit", "profile", "shared-keys", "hours", "one-gateway"}
+    assert names == {
+        "replies",
+        "one-exit",
+        "profile",
+        "bursts",
+        "cover-slots",
+        "shared-keys",
+        "hours",
+        "one-gateway",
+    }
     assert "first-use" in {
         finding.name for finding in judge(Habits(pays=False), Usage((deposit(BEGIN),))).findings
     }
