@@ -133,6 +133,7 @@ class ExitClient:
         self._table: ConnectionTable[_Connection, NetworkData] = ConnectionTable()
         self._lingering: dict[int, asyncio.TimerHandle] = {}
         self._behind: set[int] = set()  # streams whose readers do not keep up
+        self._throttled = False
         self._stream_options = room_for_bank(self.options)
         #: What the exit says about itself.
         self.questions = Questions(self._send_question, self.options.query_timeout_seconds)
@@ -260,6 +261,7 @@ class ExitClient:
             raise StreamClosed("the exit client is closed")
         loop = asyncio.get_running_loop()
         core = StreamCore(loop.time(), self._stream_options, half_close=self.half_close, opener=True)
+        core.starved = self._throttled
         stream = MixStream(
             connection_id,
             core,
@@ -420,9 +422,13 @@ class ExitClient:
             self._behind.add(stream.connection_id)
         else:
             self._behind.discard(stream.connection_id)
-        bank = self._requests.bank
+        bank, throttled = self._requests.bank, bool(self._behind)
         if bank is not None and self.options.anonymous:
-            bank.throttle(bool(self._behind))
+            bank.throttle(throttled)
+            if throttled is not self._throttled:
+                self._throttled = throttled
+                for connection in list(self._table.entries()):
+                    connection.stream.starve(throttled)
 
     def _stream_ended(self, stream: MixStream) -> None:
         connection_id = stream.connection_id

@@ -265,7 +265,7 @@ class StreamIdle(StreamError):
 
 
 class ExitStalled(StreamIdle):
-    """Our own exit has missed its keep-alives: it, or its way to its gateway, has stalled.
+    """The exit has missed its keep-alives: it, or its way to its gateway, has stalled, or it was started anew.
 
     Our packets are acknowledged meanwhile, or the stream would have ended as lost: it is not our side.
     """

@@ -42,11 +42,12 @@ class Requests:
         self.stir()
         return await self.client.send_anonymous(self._recipient, data, surbs=surbs, lane=lane)
 
-    def chunking(self, *, wants_data: bool) -> Chunking:
+    def chunking(self, *, wants_data: bool, overdue: bool) -> Chunking:
         """How the next Send of a stream travels."""
         if not self._options.anonymous:
             return OWN_ADDRESS_CHUNKING
-        return anonymous_chunking(self._options.surbs.for_send(self.stock(), wants_data=wants_data))
+        surbs = self._options.surbs.for_send(self.stock(), wants_data=wants_data, overdue=overdue)
+        return anonymous_chunking(surbs)
 
     async def send(self, connection_id: int, message: Outbound, chunking: Chunking) -> SendingPort:
         """Send one message of a stream."""
@@ -76,7 +77,7 @@ class LanePort:
 
     def chunking(self) -> Chunking:
         """See :class:`~nym_exit.ports.StreamPort`."""
-        return self._requests.chunking(wants_data=self._core.wants_data)
+        return self._requests.chunking(wants_data=self._core.wants_data, overdue=self._core.overdue)
 
     def queued_packets(self) -> int:
         """See :class:`~nym_exit.ports.StreamPort`."""

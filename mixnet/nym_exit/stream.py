@@ -84,6 +84,10 @@ class StreamCore:
         self.options = options or StreamOptions()
         self.half_close = half_close
         self.opener = opener
+        #: Reply SURBs are held back from the exit, for the sake of a stream whose reader is behind.
+        self.starved = False
+        #: A sign of life of the exit is overdue.
+        self.overdue = False
         #: Nothing more comes out or goes in; the id can be forgotten.
         self.ended = False
         #: Why the stream broke; None while it is up and after an orderly end.
@@ -317,6 +321,7 @@ class StreamCore:
             self._in.gap_deadline,
             self._idle_deadline,
             self._silence_deadline,
+            self._overdue_at,
         ]
         return min((at for at in times if at is not None), default=None)
 
@@ -337,6 +342,8 @@ class StreamCore:
         elif _due(self._linger_until, now):
             self._linger_until = None
             self._peer_dropped_us(now)
+        if _due(self._overdue_at, now):
+            self.overdue = self._keepalive_due = True
         if _due(self._keepalive_at, now):
             self._keepalive_at = None
             self._keepalive_due = True
@@ -355,6 +362,13 @@ class StreamCore:
     def reader_is_back(self, now: float) -> None:
         """The peer may speak again from now on."""
         self._last_heard = self._silent_since = now
+        self.overdue = False
+
+    def starve(self, starved: bool, now: float) -> None:
+        """Reply SURBs are held back from now on, or no longer: the exit gets its whole time again."""
+        self.starved = starved
+        self._silent_since = now
+        self.overdue = False
 
     def next_link_check(self, now: float) -> float | None:
         """When to see whether the link is up, for :meth:`link_was_down`; None while it does not matter."""
@@ -368,6 +382,7 @@ class StreamCore:
         """Nothing could arrive until now: a gap and a silence get their whole time again."""
         self._in.restart_gap_clock(now)
         self._silent_since = now
+        self.overdue = False
 
     # ---- inside -------------------------------------------------------------------------------------------
 
@@ -381,9 +396,15 @@ class StreamCore:
 
     @property
     def _silence_deadline(self) -> float | None:
-        if not (self.opener and self.half_close) or self._idle_deadline is None:
+        if not self.opener or self._idle_deadline is None or (self.starved and not self.half_close):
             return None
         return self._silent_since + self.options.silence_limit_seconds
+
+    @property
+    def _overdue_at(self) -> float | None:
+        if self.overdue or self._silence_deadline is None:
+            return None
+        return self._silent_since + self.options.overdue_seconds
 
     @property
     def _reset_due(self) -> bool:
@@ -419,6 +440,7 @@ class StreamCore:
 
     def _heard(self, data: bytes, now: float) -> None:
         self._last_heard = self._silent_since = now
+        self.overdue = False
         if not data:
             return
         if self._hold_until is not None:

@@ -184,6 +184,11 @@ class MixStream:
         self._core.learn_half_close(keeps)
         self._update()
 
+    def starve(self, starved: bool) -> None:
+        """Reply SURBs are held back from the exit from now on, or no longer."""
+        self._core.starve(starved, self._loop.time())
+        self._update()
+
     # ---- inside -------------------------------------------------------------------------------------------
 
     async def _pump(self) -> None:

@@ -17,10 +17,12 @@ class StreamOptions:
         keepalive_seconds: an empty message goes out after so long without another (docs/protocol/05 §3.5).
         idle_limit_seconds: the stream ends when nothing at all came for so long. Keep-alives count, other
             than in the reference, which cuts a busy one-way transfer after this time.
-        silence_limit_seconds: the same at the end that opened the stream, when the other end is our own exit:
-            it sends a keep-alive every 60 s whatever its target does, so two and a half missed ones mean that
-            it has stalled. Time without a link does not count. Another exit may be the reference's,
-            whose keep-alives wait while it waits for reply SURBs: there the idle limit decides.
+        silence_limit_seconds: the same at the end that opened the stream: an exit, the reference's too, sends a
+            keep-alive every 60 s whatever its target does (docs/protocol/05 §3.5), so two and a half missed ones
+            mean that it has stalled. Time without a link does not count; at the reference's exit neither does time
+            in which we hold reply SURBs back, for its keep-alives wait for SURBs like all it says.
+        overdue_seconds: after so long a silence the end that opened the stream sends a keep-alive at once, with
+            reply SURBs, whatever is believed to be in stock: what the exit says next cannot be waiting for them.
         eof_hold_seconds: towards a peer that takes our end-of-data for the end of the connection, it is
             held back until the peer closes or has been quiet for so long (docs/protocol/05 §3.5).
         late_close_seconds: a closing message that nobody waits for leaves so much later, out of the way of
@@ -46,6 +48,7 @@ class StreamOptions:
     keepalive_seconds: float = 60.0
     idle_limit_seconds: float = 300.0
     silence_limit_seconds: float = 150.0
+    overdue_seconds: float = 90.0
     eof_hold_seconds: float = 30.0
     late_close_seconds: float = 3.0
     linger_seconds: float = 5.0

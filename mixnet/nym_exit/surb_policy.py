@@ -67,11 +67,14 @@ class SurbPolicy:
             count -= 1
         return count
 
-    def for_send(self, stock: int, *, wants_data: bool) -> int:
-        """SURBs for a Send; none when the stream waits for nothing any more."""
+    def for_send(self, stock: int, *, wants_data: bool, overdue: bool = False) -> int:
+        """SURBs for a Send; none when the stream waits for nothing any more.
+
+        ``overdue``: the exit should have spoken by now, so the belief that it has SURBs may be wrong.
+        """
         if not wants_data:
             return 0
-        return self.send_stocked if self.stocked(stock) else self.send_empty
+        return self.send_stocked if self.stocked(stock) and not overdue else self.send_empty
 
     def for_query(self, stock: int) -> int:
         """SURBs for a query or a control request."""

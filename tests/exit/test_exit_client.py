@@ -952,3 +952,54 @@ async def test_a_packet_lost_after_the_end_gives_its_lane_back():
         assert net.client.closed_lanes == []
         await asyncio.sleep(100)
         assert net.client.closed_lanes == [stream.connection_id]
+
+
+@virtual
+async def test_an_exit_of_the_reference_that_stalls_is_found_out_as_well_and_sent_surbs_before():
+    async with Net(options=ExitOptions(), exit_name="nym-network-requester") as net:
+        net.target(Ticker())
+        pipe = AsyncStream(await net.open())
+        await pipe.read()
+        await asyncio.sleep(1)
+        assert net.exits.half_close is False
+        net.client.surbs_at_exit = 500  # the belief
+        net.exit.stalled = True
+        stalled = asyncio.get_running_loop().time()
+        with pytest.raises(ExitStalled):
+            await read_all(pipe)
+        assert asyncio.get_running_loop().time() - stalled < 155
+        late = [sent for sent in net.client.sent if sent.at > stalled + 80 and isinstance(sent.content, Send)]
+        assert late[0].surbs == 3, "whatever is believed to be in stock there"
+
+
+@virtual
+async def test_a_quiet_target_behind_an_exit_of_the_reference_is_no_stalled_exit():
+    async with Net(options=ExitOptions(), exit_name="nym-network-requester") as net:
+        net.target(Echo())
+        pipe = AsyncStream(await net.open())
+        await asyncio.sleep(3600)
+        assert pipe.stream.error is None
+        await pipe.write(b"still there")
+        assert await pipe.read() == b"still there"
+
+
+@virtual
+async def test_while_one_reader_is_behind_no_stream_of_a_reference_exit_is_given_up():
+    options = ExitOptions(stream=SMALL.stream, surbs=SMALL.surbs)
+    async with Net(options=options, exit_name="nym-network-requester") as net:
+        net.target(Held(bytes(900_000)), "big.example:443")
+        net.target(Echo())
+        behind = AsyncStream(await net.exits.open("big.example", 443))
+        other = AsyncStream(await net.open())
+        await asyncio.sleep(30)
+        assert behind.stream.core.backlogged
+        assert other.stream.core.starved
+        net.exit.stalled = True  # without SURBs it could not say anything
+        await asyncio.sleep(200)
+        assert other.stream.error is None
+        behind.abort()
+        assert not other.stream.core.starved
+        await asyncio.sleep(140)
+        assert other.stream.error is None, "from here on it has its whole time again"
+        await asyncio.sleep(20)
+        assert isinstance(other.stream.error, ExitStalled)

@@ -306,11 +306,9 @@ def test_silence_ends_the_stream():
 
 @pytest.mark.parametrize(
     "half_close, seconds, error",
-    [(True, 150.0, ExitStalled), (False, 300.0, StreamIdle), (None, 300.0, StreamIdle)],
+    [(True, 150.0, ExitStalled), (False, 150.0, ExitStalled), (None, 150.0, ExitStalled)],
 )
-def test_an_exit_of_ours_that_stalls_in_a_download_is_found_out_by_its_keep_alives(
-    half_close, seconds, error
-):
+def test_an_exit_that_stalls_in_a_download_is_found_out_by_its_keep_alives(half_close, seconds, error):
     core = StreamCore(0.0, half_close=half_close, opener=True)
     core.receive(0, b"first part", False, 7.0)
     now = 7.0
@@ -321,7 +319,49 @@ def test_an_exit_of_ours_that_stalls_in_a_download_is_found_out_by_its_keep_aliv
     assert now == 7.0 + seconds
     assert type(core.error) is error
     assert (core.error.layer, core.error.retryable) == ("exit", True)
-    assert ("exit has sent nothing for 150 s" in str(core.error)) is bool(half_close)
+    assert "exit has sent nothing for 150 s" in str(core.error)
+
+
+@pytest.mark.parametrize("half_close, limit, error", [(True, 150.0, ExitStalled), (False, 300.0, StreamIdle)])
+def test_an_exit_that_waits_for_what_we_hold_back_is_not_taken_for_stalled(half_close, limit, error):
+    core = StreamCore(0.0, half_close=half_close, opener=True)
+    core.starve(True, 0.0)
+    now = 0.0
+    while not core.ended and now < 1000:
+        now = core.get_timer()
+        core.handle_timer(now)
+        drain(core, now)
+    assert now == limit
+    assert type(core.error) is error
+
+
+def test_after_starving_the_exit_has_its_whole_time_again():
+    core = StreamCore(0.0, half_close=False, opener=True)
+    core.starve(True, 0.0)
+    core.handle_timer(149.0)
+    core.starve(False, 149.0)
+    core.handle_timer(298.0)
+    assert core.error is None
+    core.receive(0, b"", False, 299.0)
+    core.handle_timer(448.0)
+    assert core.error is None
+    core.handle_timer(449.0)
+    assert isinstance(core.error, ExitStalled)
+
+
+def test_an_overdue_exit_is_sent_a_keep_alive_at_once_and_once():
+    core = StreamCore(0.0, half_close=False, opener=True)
+    core.receive(0, b"x", False, 0.0)
+    core.write(b"request")
+    drain(core, 50.0)  # our own next keep-alive would be at 110 s
+    assert core.get_timer() == 90.0
+    core.handle_timer(90.0)
+    assert core.overdue
+    assert drain(core, 90.0) == [Outbound(1)]
+    assert core.get_timer() == 150.0
+    core.receive(1, b"", False, 100.0)
+    assert not core.overdue
+    assert core.error is None
 
 
 def test_keep_alives_of_the_exit_keep_a_quiet_stream_open():
@@ -356,7 +396,7 @@ def test_without_a_link_for_ever_the_idle_limit_still_ends_the_stream():
 
 
 def test_nobody_looks_at_the_link_for_a_peer_whose_keep_alives_do_not_count():
-    assert StreamCore(0.0, half_close=False, opener=True).next_link_check(0.0) is None
+    assert StreamCore(0.0, half_close=False).next_link_check(0.0) is None
     assert StreamCore(0.0, half_close=True).next_link_check(0.0) is None
 
 
