@@ -995,7 +995,7 @@ async def test_while_one_reader_is_behind_no_stream_of_a_reference_exit_is_given
         assert behind.stream.core.backlogged
         assert other.stream.core.starved
         net.exit.stalled = True  # without SURBs it could not say anything
-        await asyncio.sleep(200)
+        await asyncio.sleep(100)
         assert other.stream.error is None
         behind.abort()
         assert not other.stream.core.starved
