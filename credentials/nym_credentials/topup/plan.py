@@ -101,7 +101,8 @@ def plan(
     owed, found = 0.0, control.assess(now, lots, sessions)
     bought: list[PlannedPurchase] = []
     for _ in range(_MOST_LOOKS):
-        decision = player.decide(moment, hand, sessions=sessions)
+        # Of the ticket that was claimed last the gateway still grants the rest.
+        decision = player.decide(moment, hand, sessions=sessions, granted=1.0 - owed)
         if decision.buy:
             refusal = None
             if offer is not None:

@@ -189,6 +189,14 @@ def test_a_midnight_that_has_passed_is_no_reason_to_buy() -> None:
     assert decision.moment_unix > MIDNIGHT + 2 * DAY_SECONDS
 
 
+def test_the_plan_of_a_slow_habit_is_a_book_a_week() -> None:
+    found = plan(weekly(), EVENING, [lot(20, 2)], limits=BudgetLimits(), offer=OFFER, days=30)
+    moments = [item.unix for item in found.purchases]
+    assert len(moments) == 4
+    gaps = [b - a for a, b in zip(moments[1:], moments[2:], strict=False)]
+    assert all(abs(gap - 7 * DAY_SECONDS) < 3 * HOUR_SECONDS for gap in gaps), gaps
+
+
 def test_nor_if_much_may_be_used_just_after_it() -> None:
     made = control()
     for day in range(-9, 0):  # bursts at odd hours
