@@ -21,7 +21,8 @@ from nymgate.credential import Credential
 
 CHECKS_AT_ONCE: Final = 2
 PLACES: Final = 64
-PLACES_PER_PEER: Final = 8
+PLACES_PER_PEER: Final = 32
+PLACES_OF_GUESSERS: Final = 4  # for an address that was wrong a moment ago
 WRONG_REMEMBERED: Final = 4096
 PEERS_REMEMBERED: Final = 4096
 FORGIVEN_AFTER_SECONDS: Final = 60.0
@@ -85,25 +86,33 @@ class Doorkeeper:
         if (user := self.known(credential)) is not None:
             return user
         where = _origin(peer)
-        if self._places[where] >= PLACES_PER_PEER or self._places.total() >= PLACES:
-            self.refused += 1
-            raise TooManyGuesses
-        self._places[where] += 1
+        name, _token = split_name(credential.name)
+        joins = (
+            self._digest(name, credential.password) in self._checking
+        )  # costs nothing, and so needs no place
+        if not joins:
+            self._take_place(where)
         try:
-            name, _token = split_name(credential.name)
-            user = self._users.get(name)
-            if credential.scheme:
-                user = None
+            user = self._users.get(name) if not credential.scheme else None
             right = await self._is_right(name, user, credential.password)
             if user is not None and right and self._users.get(name) == user:
-                self._guesses.pop(where, None)
                 return user
             self.refused += 1
             await asyncio.sleep(self._delay(where))
             return None
         finally:
-            self._places[where] -= 1
-            self._places += Counter()
+            if not joins:
+                self._places[where] -= 1
+                self._places += Counter()
+
+    def _take_place(self, where: str) -> None:
+        guesses = self._guesses.get(where)
+        guesser = guesses is not None and self._clock() - guesses.last < FORGIVEN_AFTER_SECONDS
+        most = PLACES_OF_GUESSERS if guesser else PLACES_PER_PEER
+        if self._places[where] >= most or self._places.total() >= PLACES:
+            self.refused += 1
+            raise TooManyGuesses
+        self._places[where] += 1
 
     async def _is_right(self, name: str, user: User | None, password: bytes) -> bool:
         """One hash for all who ask the same at once, none for what was wrong a moment ago."""
