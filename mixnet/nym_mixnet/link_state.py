@@ -32,7 +32,7 @@ class LinkOptions:
     connect_timeout_seconds: float = 10.0
     answer_timeout_seconds: float = 10.0
     """Longest silence while a session is being set up."""
-    heartbeat_seconds: float = 30.0
+    heartbeat_seconds: float = 15.0
     """A ping after so much silence; without a sign of life for half as long again the connection is dead."""
     close_timeout_seconds: float = 1.0
     claim_threshold_bytes: int = REFILL_THRESHOLD_BYTES

@@ -1,6 +1,7 @@
 """Reads what is known of money: the ticket store, the budget, the top-up, and now and then the account's balance."""
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from nymgate.purse_io import Purse as RunningPurse
 
 log = structlog.get_logger("nymgate.observe")
+
+_ACCOUNT: Final = re.compile(r"\b[a-z]+1[ac-hj-np-z02-9]{38,58}\b")
+"""An address of the chain: bech32."""
 
 STORE_SECONDS: Final = 1.0
 """What was read from the store is so old at most."""
@@ -77,7 +81,7 @@ class MoneyView:
         """Why there are few tickets, or soon will be."""
         state = self._state()
         if state.code:
-            return Trouble(state.layer, state.code, state.what, state.todo)
+            return Trouble(state.layer, state.code, without_accounts(state.what), state.todo)
         status = self._purse.topup.status()
         if status.hindrance in _WORTH_A_WORD:
             from nym_credentials.topup.hindrances import WORDS
@@ -199,6 +203,11 @@ class MoneyView:
         else:
             self._balance = coin.amount, self._clock()
             self._read_at = -STORE_SECONDS
+
+
+def without_accounts(text: str) -> str:
+    """The same sentence for more eyes than the owner's: the account is not named."""
+    return _ACCOUNT.sub("the account", text)
 
 
 def stocks(books: Iterable[BookInfo], today: date) -> dict[str, TicketStock]:

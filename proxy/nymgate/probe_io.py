@@ -2,7 +2,7 @@
 
 Only while the client is awake, and only for what other traffic has not just shown: with cover traffic its own packets
 come back all the time, and an exit that sends data is alive. What it costs without any traffic: one packet and its ack,
-and one to four packets for the exit's answer, every ten seconds awake, which is less than half a percent of what the
+and one to four packets for the exit's answer, every eight seconds awake, which is about one percent of what the
 ``standard`` profile sends, and takes slots of it. Asleep nothing is asked: the link to the gateway shows by itself.
 """
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("nymgate.health")
 
-EVERY_SECONDS: Final = 10.0
+EVERY_SECONDS: Final = 8.0
 AGAIN_SECONDS: Final = 1.0
 """After a silence it is asked again so soon: one lost packet is no fault, and what was mended shall show."""
-LIMIT_SECONDS: Final = 6.0
+LIMIT_SECONDS: Final = 5.0
 """A packet that is lost is sent again after 1.6 s, so there are three attempts in this."""
 JUMP_SECONDS: Final = 5.0
 """A clock that jumps by more than that is compared with the network's at once."""

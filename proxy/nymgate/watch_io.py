@@ -1,6 +1,7 @@
 """All that looks at a running proxy and tells about it: observer, probes, control socket, port for metrics."""
 
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -31,8 +32,8 @@ class Watch:
 
     def __init__(self, proxy: "Proxy") -> None:
         self._proxy = proxy
-        self.observer = Observer(proxy)
-        self.prober = self.observer.prober = Prober(lambda: proxy.connected)
+        self.observer = Observer(proxy, clock=_unix)
+        self.prober = self.observer.prober = Prober(lambda: proxy.connected, clock=_unix)
         self.control = ControlServer(proxy.plan.folder, snapshot=self.observer.snapshot, health=self.health)
         """Routes can be added until it starts."""
         self.metrics: tuple[str, int] | None = None
@@ -63,6 +64,10 @@ class Watch:
     async def health(self) -> Health:
         """The verdict on what is known now."""
         return self.observer.health()
+
+
+def _unix() -> float:
+    return time.time()  # looked up at each call: the clock that all other parts read
 
 
 class FleetWatch:
