@@ -2,8 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -13,7 +12,6 @@ from nym_mixnet.tasks_io import TaskSet
 from nymgate.control_io import ControlServer
 from nymgate.errors import ListenError
 from nymgate.exporter_io import Exporter
-from nymgate.fleet_io import Fleet
 from nymgate.health import Health
 from nymgate.observe_io import Observer
 from nymgate.probe_io import Prober
@@ -68,33 +66,6 @@ class Watch:
 
 def _unix() -> float:
     return time.time()  # looked up at each call: the clock that all other parts read
-
-
-class FleetWatch:
-    """The same for the parent of workers, which carries no streams itself: asks them, and tells of all together."""
-
-    def __init__(self, plan: Plan, folder: Path, folders: Callable[[], Sequence[Path]]) -> None:
-        """``folder``: where the parent's control socket goes. ``folders``: the data folder of each worker."""
-        self._plan = plan
-        self.fleet = Fleet(folders)
-        self.control = ControlServer(folder, snapshot=self.fleet.snapshot, health=self.fleet.health)
-        """Routes can be added until it starts."""
-        self.metrics: tuple[str, int] | None = None
-        """Where metrics are served; None if nowhere."""
-
-    async def __aenter__(self) -> Self:
-        async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(self.control)
-            self.metrics = await serve_metrics(
-                self._plan, stack, self.fleet.snapshot, self.fleet.health, self._plan.access.permits
-            )
-            self._stack = stack.pop_all()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._stack.aclose()
 
 
 async def serve_metrics(
