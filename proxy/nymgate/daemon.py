@@ -19,6 +19,7 @@ import structlog
 from nym_mixnet.tasks_io import TaskSet
 from nym_sphinx import SYSTEM_RNG
 from nymgate import wiring
+from nymgate.activation_io import READY, STOPPING, notify, reloading
 from nymgate.config import Config
 from nymgate.detect import Speaks
 from nymgate.directory_io import RunningDirectory
@@ -50,10 +51,13 @@ class Proxy:
         plan: wiring.Plan,
         *,
         listeners: Sequence[tuple[Speaks, socket.socket]] | None = None,
+        handed: Sequence[tuple[Speaks, socket.socket]] = (),
         rng: random.Random = SYSTEM_RNG,
     ) -> None:
-        """``listeners``: sockets that listen already, shared with other processes; taken in place of the plan's."""
+        """``listeners``: sockets that listen already, shared with other processes; taken in place of the plan's.
+        ``handed``: sockets that systemd opened for this process alone, beside the plan's."""
         self.plan = plan
+        self._handed = handed
         self._listeners = listeners
         self.addresses: list[tuple[str, int]] = []
         """Where applications connect to with any protocol, with the ports that the system chose."""
@@ -103,6 +107,11 @@ class Proxy:
             self.addresses_apart[speaks] = await self.server.listen(addresses, speaks)
         for speaks, path in self.plan.listen_unix:
             await self.server.listen_unix(path, speaks, int(self.plan.config.access.unix_mode, 8))
+        for speaks, sock in self._handed:
+            await self.server.adopt(sock, speaks)
+            if sock.family != socket.AF_UNIX:
+                known = self.addresses if speaks is Speaks.MIXED else self.addresses_apart[speaks]
+                known.append(sock.getsockname()[:2])
 
     async def _take_part(self, listeners: Sequence[tuple[Speaks, socket.socket]]) -> None:
         """Leave connections to others until streams get through; but somebody has to refuse them in the end."""
@@ -240,31 +249,36 @@ async def run(
     announce: Callable[[Proxy, Connected, Stock | None], None],
     reread: Reread | None = None,
     listeners: Sequence[tuple[Speaks, socket.socket]] | None = None,
+    handed: Sequence[tuple[Speaks, socket.socket]] = (),
     up: Callable[[], None] = lambda: None,
 ) -> None:
     """Run until SIGTERM or SIGINT; SIGHUP rereads the configuration. Raises the NymgateError that ended it before.
 
-    ``up`` is called when signals are understood; ``listeners``: see :class:`Proxy`.
+    ``up`` is called when signals are understood; ``listeners``, ``handed``: see :class:`Proxy`.
     """
-    proxy = Proxy(plan, listeners=listeners)
+    proxy = Proxy(plan, listeners=listeners, handed=handed)
     started = False
 
     def hangup() -> None:
         if reread is None or not started:
             log.warning("reload.ignored", reason="still starting" if reread else "there is nothing to reread")
         else:
+            notify(reloading())
             reload(proxy, reread)
+            notify(READY)
 
     with Signals(hangup) as signals:
         up()
         async with proxy:
             started = True
             log.info("listening", addresses=[f"{host}:{port}" for host, port in proxy.addresses])
+            notify(READY)
             if await unless(signals.first, proxy.ready()):
                 connected = await proxy.ready()
                 announce(proxy, connected, await proxy.purse.stock() if proxy.purse is not None else None)
                 await signals.first.wait()
             limit = proxy.plan.config.streams.drain
+            notify(STOPPING)
             log.info("stopping", open=proxy.server.open_connections, limit_seconds=limit)
             if not await unless(signals.second, proxy.drain(limit)):
                 log.warning("stopping.now", open=proxy.server.open_connections)

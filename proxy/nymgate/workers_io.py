@@ -20,17 +20,16 @@ import structlog
 from nym_mixnet.tasks_io import TaskSet
 from nym_sphinx import SYSTEM_RNG
 from nymgate import wiring
+from nymgate.activation_io import READY, STOPPING, notify
 from nymgate.control_io import ControlServer
 from nymgate.daemon import make_folder
 from nymgate.detect import Speaks
-from nymgate.errors import ListenError
-from nymgate.exporter_io import Exporter
 from nymgate.fleet_io import Fleet
-from nymgate.sections.types import split_address
 from nymgate.server import BACKLOG, listen_error, shown_address
 from nymgate.signals_io import Signals, unless
 from nymgate.unix_socket import NAME
 from nymgate.unix_socket_io import bind_unix
+from nymgate.watch_io import serve_metrics
 from nymgate.workers import (
     After,
     Failed,
@@ -82,9 +81,11 @@ class Workers:
         *,
         config_file: Path | None,
         flags: Mapping[str, Any],
+        handed: Sequence[tuple[Speaks, socket.socket]] = (),
         rng: random.Random = SYSTEM_RNG,
     ) -> None:
-        """``config_file`` and ``flags`` are what each worker reads its configuration from, beside the environment."""
+        """``handed``: sockets that systemd opened, beside the plan's.
+        ``config_file`` and ``flags`` are what each worker reads its configuration from, beside the environment."""
         self.plan = plan
         self.addresses: dict[Speaks, list[tuple[str, int]]] = {}
         """Where applications connect to, with the ports that the system chose."""
@@ -93,10 +94,13 @@ class Workers:
         """By number."""
         self.ready: dict[int, Ready] = {}
         """By number: what each said when it was ready last."""
+        self.metrics: tuple[str, int] | None = None
+        """Where metrics of all workers are served; None if nowhere."""
         self._config_file = str(config_file) if config_file is not None else None
         self._flags = dict(flags)
         self._rng = rng
-        self._sockets: list[tuple[Speaks, socket.socket]] = []
+        self._handed = handed
+        self._sockets: list[tuple[Speaks, socket.socket]] = list(handed)
         self._unix: list[tuple[Path, int]] = []
         self._ending = asyncio.Event()
         self._hurry = False
@@ -113,7 +117,9 @@ class Workers:
             fleet = Fleet(self.folders)
             control = ControlServer(self.plan.folder, snapshot=fleet.snapshot, health=fleet.health)
             await stack.enter_async_context(control)
-            await self._export(stack, fleet)
+            self.metrics = await serve_metrics(
+                self.plan, stack, fleet.snapshot, fleet.health, self.plan.access.permits
+            )
             for slot in self.slots:
                 self._tasks.spawn(self._keep(slot), name=f"worker {slot.number}")
             self._stack = stack.pop_all()
@@ -292,6 +298,9 @@ class Workers:
                     raise listen_error(shown_address(host, port), error) from error
                 self._sockets.append((speaks, sock))
                 self.addresses[speaks].append((host, sock.getsockname()[1]))
+        for speaks, sock in self._handed:
+            if sock.family != socket.AF_UNIX:
+                self.addresses[speaks].append(sock.getsockname()[:2])
         for speaks, path in plan.listen_unix:
             try:
                 sock, inode = bind_unix(path, int(plan.config.access.unix_mode, 8), BACKLOG)
@@ -308,24 +317,6 @@ class Workers:
                 if path.stat().st_ino == inode:  # and not a successor's
                     path.unlink()
 
-    async def _export(self, stack: contextlib.AsyncExitStack, fleet: Fleet) -> None:
-        listen = self.plan.config.listen
-        if not listen.metrics:
-            return
-        try:
-            await stack.enter_async_context(
-                Exporter(
-                    *split_address(listen.metrics),
-                    snapshot=fleet.snapshot,
-                    health=fleet.health,
-                    permits=self.plan.access.permits,
-                )
-            )
-        except ListenError as error:
-            if "metrics" in listen.model_fields_set:
-                raise
-            log.warning("metrics.off", reason=error.what, todo=error.todo)
-
 
 async def run(workers: Workers, *, announce: Callable[[Workers], None], reread: Callable[[], None]) -> None:
     """Run until SIGTERM or SIGINT; SIGHUP is for ``reread`` and every worker. Raises the error that ended it before."""
@@ -336,6 +327,7 @@ async def run(workers: Workers, *, announce: Callable[[Workers], None], reread: 
 
     with Signals(hangup) as signals:
         async with workers:
+            notify(READY)
             log.info("listening", addresses=[shown_address(*one) for one in workers.addresses[Speaks.MIXED]])
             if await unless(signals.first, workers.settled()):
                 announce(workers)
@@ -343,6 +335,7 @@ async def run(workers: Workers, *, announce: Callable[[Workers], None], reread: 
             log.info(
                 "stopping", workers=len(workers.running), limit_seconds=workers.plan.config.streams.drain
             )
+            notify(STOPPING)
             workers.end()
             limit = workers.plan.config.streams.drain + KILL_AFTER_DRAIN_SECONDS
             if not await unless(signals.second, workers.gone(limit)):

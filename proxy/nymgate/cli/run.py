@@ -1,7 +1,7 @@
 """`nymgate run`: the proxy, in the foreground."""
 
 import os
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,9 +29,12 @@ from nymgate.cli.options import (
 from nymgate.errors import NymgateError
 
 if TYPE_CHECKING:
+    import socket
+
     from nymgate import wiring, workers_io
     from nymgate.banner import Banner
     from nymgate.daemon import Connected, Proxy
+    from nymgate.detect import Speaks
     from nymgate.money_io import Stock
     from nymgate.workers import Ready
     from nymgate.workers_io import Workers
@@ -74,6 +77,7 @@ def run(
     }
     effective = load_configuration(config, flags)
     from nymgate import daemon, wiring
+    from nymgate.activation_io import Activated, in_place
     from nymgate.config_layers import data_dir as data_folder
     from nymgate.logs import configure_logs
 
@@ -82,8 +86,11 @@ def run(
         level=settings.log.level, style=settings.log.format, destinations=settings.log.destinations
     )
     plan = wiring.make_plan(settings, data_folder(settings, os.environ))
+    activated = Activated.of_process()
+    plan, handed = in_place(plan, activated)
+    activated.close()
     if settings.workers > 1:
-        run_workers(plan, config, flags, as_json=as_json or settings.log.format == "json")
+        run_workers(plan, handed, config, flags, as_json=as_json or settings.log.format == "json")
         return
 
     def announce(proxy: "Proxy", connected: "Connected", stock: "Stock | None") -> None:
@@ -93,16 +100,29 @@ def run(
         else:
             typer.echo("\n".join(banner.lines()))
 
-    run_loop(daemon.run(plan, announce=announce, reread=lambda: load_configuration(config, flags).config))
+    run_loop(
+        daemon.run(
+            plan, announce=announce, reread=lambda: load_configuration(config, flags).config, handed=handed
+        )
+    )
 
 
-def run_workers(plan: "wiring.Plan", config: Path | None, flags: Mapping[str, Any], *, as_json: bool) -> None:
+def run_workers(
+    plan: "wiring.Plan",
+    handed: Sequence[tuple["Speaks", "socket.socket"]],
+    config: Path | None,
+    flags: Mapping[str, Any],
+    *,
+    as_json: bool,
+) -> None:
     """The same with several processes."""
     from nymgate import workers_io
     from nymgate.logs import configure_logs
 
     async def main() -> None:
-        workers = workers_io.Workers(plan, plan.config.workers, config_file=config, flags=flags)
+        workers = workers_io.Workers(
+            plan, plan.config.workers, config_file=config, flags=flags, handed=handed
+        )
         await workers_io.run(workers, announce=announce, reread=reread)
 
     def announce(workers: "workers_io.Workers") -> None:
