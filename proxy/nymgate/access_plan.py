@@ -38,6 +38,13 @@ def refuse_exposure(config: Config) -> None:
     for key, address in listed:
         if unix_path(address) is None:
             refuse_exposed_host(config, split_address(address)[0], f"{key} has {address}")
+    metrics = config.listen.metrics
+    # Whoever asks for metrics says no name, so users are no protection here.
+    if metrics and exposed([split_address(metrics)[0]], config.access.allow, users=False) is not None:
+        raise ConfigError(
+            f"listen.metrics has {metrics}, which other machines can reach: they would see what this proxy does.",
+            "Name the networks that may ask with access.allow (narrower than everything), or listen on 127.0.0.1.",
+        )
 
 
 def refuse_exposed_host(config: Config, host: str, what: str) -> None:

@@ -39,6 +39,28 @@ def test_listening_beyond_loopback_needs_users_or_networks(tmp_path, address, ke
         make_plan(configured(tmp_path, **{f"listen__{key}": [address]}), tmp_path)
 
 
+@pytest.mark.parametrize("address", ["0.0.0.0:9470", "[::]:9470", "192.168.1.5:9470"])
+def test_metrics_beyond_loopback_need_networks_and_users_do_not_help(tmp_path, address):
+    def check(**more):
+        refuse_exposure(configured(tmp_path, listen__metrics=address, **more))
+
+    for harmless in ({}, {"access__allow": ["0.0.0.0/0"]}, {"access__users_file": "/somewhere"}):
+        with pytest.raises(ConfigError, match=r"listen\.metrics has .*, which other machines can reach"):
+            check(**harmless)
+    check(access__allow=["192.168.0.0/16"])
+
+
+@pytest.mark.parametrize("address", ["", "127.0.0.1:0", "[::1]:9470", "localhost:9470"])
+def test_metrics_for_this_machine_need_nothing(tmp_path, address):
+    refuse_exposure(configured(tmp_path, listen__metrics=address))
+
+
+@pytest.mark.parametrize("address", ["9470", "127.0.0.1", "example.org:9470", "unix:/x", "127.0.0.1:70000"])
+def test_metrics_are_served_at_an_address(tmp_path, address):
+    with pytest.raises(ConfigError, match=r"listen\.metrics"):
+        configured(tmp_path, listen__metrics=address)
+
+
 def test_loopback_and_unix_sockets_need_nothing(tmp_path):
     config = configured(
         tmp_path, listen__mixed=["127.0.0.1:0", "[::1]:0", "localhost:1", "127.8.9.1:2", f"unix:{tmp_path}/s"]

@@ -126,6 +126,7 @@ async def play(show: "Show", size: int, profile: str) -> Result:
             flags = {
                 "network": str(net.data_dir / "localnet.toml"),
                 "listen.mixed": ["127.0.0.1:0"],
+                "listen.metrics": "",
                 "mixnet.profile": profile,
             }
             config = load(file=Path("/dev/null"), environ={}, flags=flags).config

@@ -1,6 +1,5 @@
 """Where applications connect to, and what one connection may take."""
 
-import ipaddress
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
@@ -23,19 +22,10 @@ DEFAULT_SOCKS_PORT: Final = 1080
 DEFAULT_METRICS_PORT: Final = 9470
 
 
-def _loopback(text: str) -> str:
-    host, _port = split_address(text)
-    if not ipaddress.ip_address(host).is_loopback:
-        # Whoever reaches the port uses the owner's bandwidth and name: without access rules that is nobody
-        # else.
-        raise ValueError(
-            "reachable from other machines, which needs access rules that this version does not have"
-        )
+def _tcp_or_none(text: str) -> str:
+    if text:
+        split_address(text)
     return text
-
-
-def _loopback_or_none(text: str) -> str:
-    return _loopback(text) if text else text
 
 
 def _anywhere(text: str) -> str:
@@ -46,8 +36,8 @@ def _anywhere(text: str) -> str:
 
 ProxyAddress = Annotated[str, AfterValidator(_anywhere)]
 """Of any machine, or a Unix socket; whether others may reach it is for `access` to say."""
-ListenAddress = Annotated[str, AfterValidator(_loopback)]
-OptionalAddress = Annotated[str, AfterValidator(_loopback_or_none)]
+MachineAddress = Annotated[str, AfterValidator(_tcp_or_none)]
+"""Of any machine, or empty."""
 
 
 class Listen(Section):
@@ -71,11 +61,12 @@ class Listen(Section):
         "Addresses that take HTTP only, as a proxy: CONNECT and plain requests. SOCKS gets a refusal.",
         'a list of addresses such as ["127.0.0.1:8118"]',
     )
-    metrics: OptionalAddress = setting(
+    metrics: MachineAddress = setting(
         f"127.0.0.1:{DEFAULT_METRICS_PORT}",
         "Where `/metrics` (Prometheus), `/livez` and `/readyz` are served, and nothing else. Empty: nowhere. A port "
-        "that is taken is an error if it is named here; the default one is then left out with a warning.",
-        'a loopback address such as "127.0.0.1:9470", or empty',
+        "that is taken is an error if it is named here; the default one is then left out with a warning. For "
+        "other machines to ask, `access.allow` has to name them: users have no part in it.",
+        'an address such as "127.0.0.1:9470", or empty',
     )
 
 
