@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -193,7 +194,7 @@ def test_the_plan_of_a_slow_habit_is_a_book_a_week() -> None:
     found = plan(weekly(), EVENING, [lot(20, 2)], limits=BudgetLimits(), offer=OFFER, days=30)
     moments = [item.unix for item in found.purchases]
     assert len(moments) == 4
-    gaps = [b - a for a, b in zip(moments[1:], moments[2:], strict=False)]
+    gaps = [b - a for a, b in pairwise(moments[1:])]
     assert all(abs(gap - 7 * DAY_SECONDS) < 3 * HOUR_SECONDS for gap in gaps), gaps
 
 
