@@ -42,7 +42,7 @@ from nymgate.exit_pool import (
     to_try,
 )
 from nymgate.exit_roster_io import PoolStats, Reread, Roster
-from nymgate.exits import ExitCandidate
+from nymgate.exits import ExitCandidate, Verdict
 
 POLICY_WAIT_SECONDS: Final = 5.0
 """A refusal waits so long for the policy that explains it."""
@@ -205,11 +205,12 @@ class ExitPool:
         denied = 0
         while True:
             now, limits = loop.time(), self.limits
+            current = self.roster.current
+            if current is not None and self._fits(current.record, host, port, tried, now):
+                return current
             left = [record for record in self.roster.usable() if record not in tried]
             fit = to_try(left, host, port, now, limits)
-            current = self.roster.current
-            if current is not None and current.record in fit:
-                return current
+            current = self.roster.current  # none, if it cannot be reached any more
             if (left and not fit) or denied >= limits.ports_tried:
                 self.stats.refused_beforehand += 1
                 raise ExitRefused
@@ -236,10 +237,19 @@ class ExitPool:
                 if first is None:
                     raise self._refusal()
                 found = first
-            await self._explain(found, deadline)
+            if current is not None:  # it was passed over for its policy
+                await self._explain(found, deadline)
             if to_try([found.record], host, port, loop.time(), limits):
                 return found
             denied += 1
+
+    def _fits(
+        self, record: ExitRecord, host: str, port: int, tried: Sequence[ExitRecord], now: float
+    ) -> bool:
+        """The same for one exit: most streams need no list."""
+        if record in tried or not self.roster.may_use(record):
+            return False
+        return record.permits(host, port, now, self.limits) is not Verdict.DENIED
 
     async def _attempt(
         self, member: Member, host: str, port: int, *, early: bool, deadline: float, limit: float

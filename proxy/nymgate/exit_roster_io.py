@@ -201,19 +201,17 @@ class Roster:
 
     def usable(self) -> list[ExitRecord]:
         """Never one at the entry gateway, which knows who asks."""
-        if self.named:
-            return list(self._records.values())
-        reachable, entry = self._reachable(), self._client.address.gateway
-        usable = [
-            record
-            for record in self._records.values()
-            if record.recipient.gateway != entry and record.recipient.gateway in reachable
-        ]
+        usable = [record for record in self._records.values() if self.may_use(record)]
         current = self.current
         if current is not None and current.record not in usable:
             self.current = None
             log.warning("exit.unlisted", exit=_short(current))
         return usable
+
+    def may_use(self, record: ExitRecord) -> bool:
+        """Whether packets can be routed to it, and it is not where the entry is."""
+        gateway = record.recipient.gateway
+        return self.named or (gateway != self._client.address.gateway and gateway in self._reachable())
 
     def member(self, record: ExitRecord) -> Member:
         """An exit, opened if it is not."""

@@ -40,6 +40,8 @@ from nymgate.upstream_io import UpstreamOptions
 from zknym import TicketType
 
 TICKET_RETRY_LIMIT_SECONDS: Final = 30.0
+QUESTION_SLOTS: Final = 24
+"""Three exits asked at once, four packets each, and as much of others before them."""
 
 EntryChoice = Callable[[Topology, random.Random], RoutingNode] | bytes
 
@@ -194,8 +196,16 @@ def exit_options(plan: Plan) -> ExitOptions:
 
 
 def pool_limits(plan: Plan) -> PoolLimits:
-    """Options of the exit pool."""
-    return PoolLimits(rotate=plan.config.mixnet.exit_rotation)
+    """Options of the exit pool. A profile with few slots takes its time to send a question."""
+    waits = QUESTION_SLOTS * (plan.profile.message_interval_seconds or 0.0)
+    usual = PoolLimits(rotate=plan.config.mixnet.exit_rotation)
+    return replace(
+        usual,
+        suspect_least=usual.suspect_least + waits / 2,
+        suspect_most=usual.suspect_most + waits / 2,
+        ask_least=usual.ask_least + waits,
+        ask_most=usual.ask_most + waits,
+    )
 
 
 def server_options(plan: Plan) -> ServerOptions:

@@ -25,6 +25,7 @@ from nymgate.banner import Banner
 from nymgate.config_layers import load
 from nymgate.detect import Speaks
 from nymgate.errors import ConfigError, ExitCode, NetworkUnreachable
+from nymgate.exit_pool import PoolLimits
 from nymgate.money_io import Stock
 from tests.nymgate.mixnet_world import identity, recipient
 
@@ -219,3 +220,28 @@ def test_the_first_lines_warn_of_the_own_address_and_name_the_free_profile(tmp_p
 def test_the_same_facts_for_programs(tmp_path):
     fields = banner(tmp_path).fields()
     assert (fields["profile"], fields["tickets_per_day"], fields["sleep_after"]) == ("standard", 57.3, "10m")
+
+
+def test_a_profile_with_few_slots_gives_exits_more_time(tmp_path):
+    standard, thrifty, uncovered = (
+        wiring.pool_limits(plan(tmp_path, **{"mixnet.profile": name}))
+        for name in ("standard", "thrifty", "uncovered")
+    )
+    assert uncovered.ask_least == PoolLimits().ask_least
+    assert uncovered.ask_least < standard.ask_least < 6
+    assert 12 < thrifty.ask_least < thrifty.ask_most < 25
+    assert thrifty.suspect_most < thrifty.ask_most
+    rotating = wiring.pool_limits(plan(tmp_path, **{"mixnet.exit_rotation": "2h"}))
+    assert (rotating.rotate, standard.rotate) == (7200.0, float("inf"))
+
+
+@pytest.mark.parametrize(
+    "flags, problem",
+    [
+        ({"mixnet.exit": "country:CH"}, "names no exits"),
+        ({"mixnet.exit": EXIT, "mixnet.entry": "country:CH"}, "names no countries"),
+    ],
+)
+def test_a_topology_file_knows_no_countries(tmp_path, flags, problem):
+    with pytest.raises(ConfigError, match=problem):
+        plan(tmp_path, **{"mixnet.topology_file": "network.json", **flags})
