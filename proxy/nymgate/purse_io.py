@@ -31,6 +31,8 @@ RESUME_FIRST_SECONDS: Final = 5.0
 RESUME_LIMIT_SECONDS: Final = 600.0
 HOUSEKEEPING_SECONDS: Final = 6 * 3600.0
 REPLICAS_SECONDS: Final = 15.0
+YOUNG_SECONDS: Final = 30.0
+"""Who has the store open for less than this is a command, and no replica."""
 
 
 class Purse:
@@ -154,7 +156,9 @@ class Purse:
     async def _count_replicas(self) -> None:
         while True:
             with contextlib.suppress(CredentialsError):
-                alive = [one for one in await self.money.store.replicas() if one.lease_seconds > 0]
+                store, grown_up = self.money.store, self._clock() - YOUNG_SECONDS
+                found = [one for one in await store.replicas() if one.lease_seconds > 0]
+                alive = [one for one in found if one.session == store.session or one.joined_unix <= grown_up]
                 self._replicas = max(1, len(alive))
             await asyncio.sleep(REPLICAS_SECONDS)
 

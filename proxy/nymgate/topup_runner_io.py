@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Final, Self
 
 import structlog
@@ -157,10 +157,19 @@ class TopUpRunner:
             )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.topup.run(), name="top up")
-            tasks.create_task(self._feed(), name="burn meter")
-            tasks.create_task(self._watch_account(), name="watch account")
-            tasks.create_task(self._watch_money(), name="watch money")
+            tasks.create_task(self._for_ever(self._feed), name="burn meter")
+            tasks.create_task(self._for_ever(self._watch_account), name="watch account")
+            tasks.create_task(self._for_ever(self._watch_money), name="watch money")
             tasks.create_task(self._wait(reached), name="wait for the mixnet")
+
+    async def _for_ever(self, work: Callable[[], Awaitable[None]]) -> None:
+        """No mistake in one of the watchers ends the top-up."""
+        while True:
+            try:
+                await work()
+            except Exception as error:
+                log.error("topup.failed", reason=type(error).__name__, exc_info=error)
+            await asyncio.sleep(FEED_SECONDS)
 
     async def _wait(self, reached: Callable[[], "asyncio.Future[None]"]) -> None:
         await asyncio.shield(reached())

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from nym_credentials.topup.hindrances import Hindrance, Supply
+from nymgate import purse_io
 from nymgate.burn_feed_io import METER
 from nymgate.daemon import Proxy
 from nymgate.errors import StreamRefused
@@ -226,7 +227,10 @@ async def test_two_processes_on_one_store_buy_one_book_and_see_each_others_use(t
             assert Hindrance.ELSEWHERE.value not in (one.purse.supply().code, two.purse.supply().code)
 
 
-async def test_replicas_on_postgresql_buy_one_at_a_time_and_one_goes_on_when_the_other_is_gone(tmp_path):
+async def test_replicas_on_postgresql_buy_one_at_a_time_and_one_goes_on_when_the_other_is_gone(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(purse_io, "YOUNG_SECONDS", 0.0)
     with postgres_server() as server:
         url = server.url(await server.database())
         async with paying_network() as net, echo() as port:

@@ -128,6 +128,7 @@ async def play(show: "Show", size: int, profile: str) -> Result:
                 "listen.mixed": ["127.0.0.1:0"],
                 "listen.metrics": "",
                 "mixnet.profile": profile,
+                "tickets.top_up": False,  # what is shown is the cost of one book, bought once
             }
             config = load(file=Path("/dev/null"), environ={}, flags=flags).config
             plan = wiring.make_plan(config, Path(folder) / "data")
