@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses=4
 export PYTHONUTF8 := 1
 
-.PHONY: help setup demo test vectors check coverage format bench soak docs reference dashboards lock clean
+.PHONY: help setup demo test vectors check coverage format bench soak fuzz docs reference dashboards lock clean
 help:
 	@echo "make demo     a whole Nym network on loopback, and a download through it"
 	@echo "make test     the test suite (minutes)"
@@ -17,6 +17,7 @@ help:
 	@echo "make coverage  what the tests reach"
 	@echo "make bench    benchmarks, as ratios measured in the same run"
 	@echo "make soak     long transfers under faults"
+	@echo "make fuzz     the listener's parsers, fed with anything for FUZZ_SECONDS=60"
 	@echo "make format   rewrite the code as the formatter wants it"
 	@echo "make docs     the manual as web pages, in docs/_build/html"
 	@echo "make reference  rewrite the pages of docs/reference from the code"
@@ -67,6 +68,9 @@ soak: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+fuzz: $(READY)
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} $(BIN)/python -m pytest tests/fuzz -q --timeout=0 -p no:randomly
 
 reference: $(READY)
 	$(BIN)/python -m nymgate.reference docs/reference
