@@ -96,19 +96,22 @@ def test_the_filter_of_system_calls_keeps_what_python_needs_and_drops_what_nobod
 
 @pytest.mark.slow
 async def test_the_proxy_serves_within_the_sandbox_of_the_unit(tmp_path):
-    """System calls, address families and memory as the unit allows them; the phrase as a credential."""
+    """System calls, families and memory as the unit allows; socket, notifications and phrase by systemd's ways."""
     credentials = tmp_path / "credentials"
     credentials.mkdir(mode=0o700)
     (credentials / "nymgate.account.phrase").write_text(new_phrase())
     async with paying_network() as net, site() as (target, body):
-        port = free_port()
+        manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        manager.bind(str(tmp_path / "notify"))
+        listening = socket.create_server(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
         environment = {
+            "NOTIFY_SOCKET": str(tmp_path / "notify"),
             "PATH": os.environ["PATH"],
             "HOME": "/nonexistent",
             "CREDENTIALS_DIRECTORY": str(credentials),
             "NYMGATE_NETWORK": str(net.data_dir / "localnet.toml"),
             "NYMGATE_DATA_DIR": str(tmp_path / "state"),
-            "NYMGATE_LISTEN__MIXED": f"127.0.0.1:{port}",
             "NYMGATE_LISTEN__METRICS": "127.0.0.1:0",
             "NYMGATE_MIXNET__PROFILE": "uncovered",
         }
@@ -119,7 +122,7 @@ async def test_the_proxy_serves_within_the_sandbox_of_the_unit(tmp_path):
             "-m",
             "tests.deploy.unit_sandbox",
             str(SERVICE),
-            "",
+            "mixed",
             "--",
             str(NYMGATE),
             "run",
@@ -127,10 +130,25 @@ async def test_the_proxy_serves_within_the_sandbox_of_the_unit(tmp_path):
         log = tmp_path / "log"
         with log.open("wb") as written:
             process = await asyncio.create_subprocess_exec(
-                *words, env=environment, cwd=FOLDER.parents[1], stdout=written, stderr=subprocess.STDOUT
+                *words,
+                env=environment,
+                cwd=FOLDER.parents[1],
+                stdout=written,
+                stderr=subprocess.STDOUT,
+                stdin=listening,
             )
+        listening.close()
+        heard = []
+
+        async def told(words):
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    heard.append(manager.recv(4096).decode())
+            return any(words in text for text in heard)
+
         try:
             await until(lambda: process.returncode is not None or "ready" in log.read_text())
+            await until(lambda: told("READY=1"))
             status = Path(f"/proc/{process.pid}/status").read_text()
             assert re.search(r"^Seccomp:\t2$", status, re.MULTILINE), "there is a filter"
             assert re.search(r"^NoNewPrivs:\t1$", status, re.MULTILINE)
@@ -138,7 +156,12 @@ async def test_the_proxy_serves_within_the_sandbox_of_the_unit(tmp_path):
                 assert reply == 0
                 writer.write(b"?")
                 assert await reader.read() == body
+            heard.clear()
+            process.send_signal(signal.SIGHUP)
+            await until(lambda: told("READY=1"))
+            assert any("RELOADING=1" in text for text in heard)
             process.send_signal(signal.SIGTERM)
+            await until(lambda: told("STOPPING=1"))
             async with asyncio.timeout(60):
                 assert await process.wait() == 0
             assert "Operation not permitted" not in log.read_text()
@@ -149,6 +172,7 @@ async def test_the_proxy_serves_within_the_sandbox_of_the_unit(tmp_path):
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+            manager.close()
 
 
 def nymgate(environment, *words):
@@ -171,9 +195,3 @@ async def site():
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         yield server.sockets[0].getsockname()[1], body
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

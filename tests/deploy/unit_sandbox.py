@@ -1,8 +1,8 @@
 """Starts a program within the sandbox that a unit file asks for, as far as that needs no systemd.
 
-`python -m tests.deploy.unit_sandbox UNIT FIRST_SOCKET_NAMES -- PROGRAM…`: system calls, address families, memory that
-is written and then run, privileges and umask as the unit says; inherited sockets from descriptor 3 on are announced by
-the names given (`mixed:mixed`, or empty for none).
+`python -m tests.deploy.unit_sandbox UNIT SOCKET_NAME -- PROGRAM…`: system calls, address families, memory that is
+written and then run, privileges and umask as the unit says. With a name, standard input is a listening socket, which the
+program gets the way systemd hands it over.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+FIRST_DESCRIPTOR = 3
 PR_SET_NO_NEW_PRIVS = 38
 PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 65, 1
 SCMP_ACT_ALLOW = 0x7FFF0000
@@ -108,9 +109,10 @@ def main() -> None:
     if libc.prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) != 0:
         assert ctypes.get_errno() == errno.EINVAL, "only kernels before 6.3 may not know it"
     if names:
+        os.dup2(0, FIRST_DESCRIPTOR, inheritable=True)
         os.environ |= {
             "LISTEN_PID": str(os.getpid()),
-            "LISTEN_FDS": str(names.count(":") + 1),
+            "LISTEN_FDS": "1",
             "LISTEN_FDNAMES": names,
         }
     filter_calls(allowed, said["RestrictAddressFamilies"][-1].split())
