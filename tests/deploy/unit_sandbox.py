@@ -1,8 +1,8 @@
 """Starts a program within the sandbox that a unit file asks for, as far as that needs no systemd.
 
 `python -m tests.deploy.unit_sandbox UNIT SOCKET_NAME -- PROGRAM…`: system calls, address families, memory that is
-written and then run, privileges and umask as the unit says. With a name, standard input is a listening socket, which the
-program gets the way systemd hands it over.
+written and then run, privileges and umask as the unit says. With a name, standard input is a listening socket, and the
+program gets it the way systemd hands it over.
 """
 
 from __future__ import annotations
