@@ -58,7 +58,8 @@ class Observer:
         self._clients: dict[int, MixnetClient] = {}
         self._links_gone = Links()
         self._packets_gone = Packets()
-        self._failovers: dict[int, int] = {}
+        self._changes: dict[int, int] = {}
+        self._changes_gone = 0
         self._money = MoneyView(proxy.purse, self._may_ask, clock=clock) if proxy.purse is not None else None
         self.prober: Prober | None = None
         """What asks whether the way works; its results are part of the snapshot."""
@@ -158,6 +159,7 @@ class Observer:
             client = self._clients[key]
             self._links_gone = plus(self._links_gone, gone(_links_of(client)))
             self._packets_gone = plus(self._packets_gone, gone(_packets_of(client)))
+            self._changes_gone += self._changes.pop(key, 0)
         self._clients = there
 
     def _links(self) -> Links:
@@ -199,8 +201,8 @@ class Observer:
             for state in listed():
                 name = state.state.replace(" ", "_")
                 states[name] = states.get(name, 0) + 1
-            self._failovers[id(way.client)] = pool.stats.changes
-        return Exits(states, sum(self._failovers.values()))
+            self._changes[id(way.client)] = pool.stats.changes
+        return Exits(states, self._changes_gone + sum(self._changes.values()))
 
     def _identities(self) -> Identities:
         states: dict[str, int] = {}

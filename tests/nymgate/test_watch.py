@@ -16,7 +16,8 @@ from nymgate.daemon import Proxy
 from nymgate.errors import ListenError
 from nymgate.health import LAYERS
 from nymgate.unix_socket import NAME
-from tests.nymgate.socks_client import through
+from tests.nymgate.paid_world import until
+from tests.nymgate.socks_client import connect_request, dial, through
 from tests.nymgate.test_end_to_end import website
 from tests.nymgate.watched_world import get, readyz, snapshot_of, until_health, watched, watched_plan
 
@@ -75,6 +76,37 @@ async def fetch(proxy, web_port):
         assert reply == 0
         writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         return await reader.read()
+
+
+async def test_what_an_identity_has_counted_stays_when_it_is_gone(network, tmp_path):
+    async with website() as web_port, watched(network, tmp_path, **{"isolation.keep": "2s"}) as proxy:
+
+        async def identities():
+            return sum((await snapshot_of(proxy)).identities.states.values())
+
+        async with dial(proxy.addresses[0][1]) as (reader, writer):
+            writer.write(b"\x05\x01\x02\x01\x05alice\x05alice")
+            assert await reader.readexactly(4) == b"\x05\x02\x01\x00"
+            writer.write(connect_request("localhost", web_port))
+            assert (await reader.readexactly(10))[1] == 0
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert b"hello" in await reader.read()
+            seen = await snapshot_of(proxy)
+        assert seen.identities.states == {"awake": 1, "busy": 1} or await identities() == 2
+        assert seen.links.states == {"ready": 2}
+
+        async def alone():
+            return await identities() == 1
+
+        await until(alone)
+        left = await snapshot_of(proxy)
+        assert left.links.states == {"ready": 1}
+        assert left.links.sessions == seen.links.sessions == 2
+        assert left.packets.sent_first >= seen.packets.sent_first
+        assert left.packets.ack_seconds.count >= seen.packets.ack_seconds.count
+        assert left.links.bytes_charged >= seen.links.bytes_charged
+        own = proxy.connected.client.stats
+        assert left.packets.sent_first > own.sent_real, "more than the one that is left has sent"
 
 
 async def test_openmetrics_is_served_to_who_asks_for_it(network, tmp_path):
