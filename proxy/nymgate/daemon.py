@@ -6,7 +6,6 @@ missing (``identity_io``). Only what trying again cannot mend ends the proxy.
 
 import asyncio
 import contextlib
-import math
 import random
 import socket
 from collections.abc import Callable, Sequence
@@ -22,19 +21,16 @@ from nymgate import wiring
 from nymgate.activation_io import READY, STOPPING, notify, reloading
 from nymgate.config import Config
 from nymgate.detect import Speaks
-from nymgate.directory_io import RunningDirectory
 from nymgate.errors import DataFolderError, NymgateError
 from nymgate.identities_io import Identities
 from nymgate.identity_io import Connected, Identity, Neighbours
+from nymgate.inside_io import inside_connector
 from nymgate.logs import configure_logs
-from nymgate.mixnet_connector_io import mixnet_connector
 from nymgate.money_io import Stock
 from nymgate.purse_io import Purse
 from nymgate.reload import Changes, compare, merge, named
 from nymgate.server import SocksServer
 from nymgate.signals_io import Signals, unless
-from nymgate.sleep import Rest
-from nymgate.sleep_io import Sleeper
 from nymgate.upstream_io import LINK_WAIT_SECONDS, MixnetUpstream
 from nymgate.watch_io import Watch
 
@@ -86,7 +82,7 @@ class Proxy:
             self.watch = await stack.enter_async_context(Watch(self))
             if self.purse is not None:
                 if self.purse.money.proxy is not None:
-                    self.purse.money.proxy = self.addresses[0]
+                    self.purse.money.inside = inside_connector(self.upstream.open)
                 self.purse.processes = lambda: self.plan.workers
                 self._tasks.spawn(self.purse.keep(self._reached), name="purchases")
             self.identities.start()
@@ -139,7 +135,7 @@ class Proxy:
             self.plan,
             folder,
             spender=self.purse.source_for(account or self._account()) if self.purse is not None else None,
-            directory=self._directory,
+            hide_questions=self.plan.money.proxy is not None,
             neighbours=neighbours,
             on_demand=bool(account),
             rng=self._rng,
@@ -181,15 +177,6 @@ class Proxy:
         else:
             self.identity.when_ready(arrived)
         return reached
-
-    def _directory(self, running: RunningDirectory, sleeper: Sleeper) -> None:
-        """Questions to the directory go through the mixnet, by way of our own listener."""
-        if self.plan.money.proxy is None:
-            return
-        awake_for_ever = math.isinf(self.plan.config.mixnet.sleep_after)
-        running.go_through(
-            mixnet_connector(*self.addresses[0]), lambda: awake_for_ever or sleeper.state is Rest.BUSY
-        )
 
     def reload(self, config: Config) -> Changes:
         """Take over from a reread configuration what can change while running. Streams go on.

@@ -6,6 +6,7 @@ data folder that another instance holds.
 """
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,7 @@ from nymgate.exits import (
     no_exit_matches,
     wished_exits,
 )
+from nymgate.inside_io import inside_connector
 from nymgate.purse_sources_io import Spender
 from nymgate.sleep import Rest
 from nymgate.sleep_io import Sleeper
@@ -50,9 +52,6 @@ GATEWAY_START_SECONDS: Final = 25.0  # connect and set up take 10 s each at wors
 RETRY_FIRST_SECONDS: Final = 1.0
 RETRY_LIMIT_SECONDS: Final = 30.0
 BROKE_POLL_SECONDS: Final = 0.2
-
-Directory = Callable[[RunningDirectory, Sleeper], None]
-"""What sends a running client's questions to the directory through the mixnet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +113,14 @@ class Identity:
         folder: Path,
         *,
         spender: Spender | None = None,
-        directory: Directory | None = None,
+        hide_questions: bool = False,
         neighbours: Neighbours = ALONE,
         on_demand: bool = False,
         rng: random.Random = SYSTEM_RNG,
     ) -> None:
         """``folder`` is where its keys are, for nobody else. ``spender`` pays for it, and is closed with it.
 
+        ``hide_questions``: once it has a way, the directory is asked through the mixnet.
         ``on_demand``: streams wait for it already, and may do so for as long as a stream may take to connect.
         """
         self.plan = plan
@@ -133,7 +133,7 @@ class Identity:
         self.spender = spender
         if spender is not None:
             self.upstream.supply = spender.refusal
-        self._directory = directory
+        self._hide_questions = hide_questions
         self._neighbours = neighbours
         self._known: Known | None = None
         self._running: RunningDirectory | None = None
@@ -259,8 +259,11 @@ class Identity:
             raise
         sleeper = Sleeper(client, plan.config.mixnet.sleep_after)
         exits.sleeps_by(lambda: sleeper.state is not Rest.ASLEEP)
-        if self._directory is not None:
-            self._directory(running, sleeper)
+        if self._hide_questions:
+            running.go_through(
+                inside_connector(self.upstream.open),
+                lambda: math.isinf(self.plan.config.mixnet.sleep_after) or sleeper.state is Rest.BUSY,
+            )
         return Connected(client, exits, sleeper, entry)
 
     async def _learn(self, source: NymApiSource | FileSource) -> Known:

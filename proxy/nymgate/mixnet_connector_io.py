@@ -52,10 +52,11 @@ def _refused(why: str) -> OSError:
     return OSError(errno.ECONNREFUSED, why)  # without a number aiohttp would not repeat the text
 
 
-class _SocksConnector(aiohttp.TCPConnector):
-    def __init__(self, host: str, port: int) -> None:
+class MixnetConnector(aiohttp.TCPConnector):
+    """Makes no connection but those of :meth:`_open`."""
+
+    def __init__(self) -> None:
         super().__init__(resolver=_Unresolved(), use_dns_cache=False, socket_factory=_no_socket)
-        self._proxy_address = (host, port)
 
     # The one place where aiohttp's connector opens a connection. Should it be called otherwise one day, `_no_socket`
     # refuses instead, and a test fails.
@@ -88,6 +89,16 @@ class _SocksConnector(aiohttp.TCPConnector):
                 raise client_error(req.connection_key, problem) from error
             raise
         return transport, protocol
+
+    async def _open(self, loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.socket:
+        """A socket behind which host:port is. Raises OSError or EOFError."""
+        raise NotImplementedError
+
+
+class _SocksConnector(MixnetConnector):
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__()
+        self._proxy_address = (host, port)
 
     async def _open(self, loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in self._proxy_address[0] else socket.AF_INET

@@ -63,7 +63,9 @@ class Money:
     ) -> None:
         self.plan = plan
         self.proxy = plan.proxy
-        """The SOCKS address that chain and signers are reached by; `nymgate run` puts its own here."""
+        """The SOCKS address that chain and signers are reached by, if not directly."""
+        self.inside: Callable[[], aiohttp.BaseConnector] | None = None
+        """Reaches them in a running proxy, which needs no listener for that."""
         self._restored = restored
         self._clock = clock
         self._store: TicketStore | None = None
@@ -177,6 +179,8 @@ class Money:
     @property
     def connector_factory(self) -> "Callable[[], aiohttp.BaseConnector] | None":
         """How chain and signers are reached: None is directly."""
+        if self.inside is not None:
+            return self.inside
         return None if self.proxy is None else mixnet_connector(*self.proxy)
 
     @contextlib.asynccontextmanager

@@ -143,7 +143,7 @@ async def test_should_aiohttp_change_the_way_it_connects_nothing_goes_around(mon
     """Its own way of connecting, which ours replaces, finds no socket to connect with."""
     from nymgate import mixnet_connector_io
 
-    monkeypatch.delattr(mixnet_connector_io._SocksConnector, "_wrap_create_connection")
+    monkeypatch.delattr(mixnet_connector_io.MixnetConnector, "_wrap_create_connection")
     async with website() as web_port, socks() as (port, asked), session(port) as http:
         with pytest.raises(aiohttp.ClientConnectorError, match="around the mixnet"):
             await http.get(f"http://127.0.0.1:{web_port}/")
