@@ -4,6 +4,7 @@ Running out is a state, not a crash. Streams that are asked for in it are refuse
 where only the owner of the account can mend it (money, budget, no account), 503 where it mends itself.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 WATCHED: Final = frozenset({Hindrance.FUNDS, Hindrance.RESERVE, Hindrance.PRICE, Hindrance.DEPOSIT_CAP})
 """What ends when funds come or prices fall: looked at often, so that traffic goes on by itself."""
 _NOT_REACHED: Final = frozenset({None, Hindrance.CHAIN, Hindrance.SIGNERS, Hindrance.UNCONFIRMED})
+_NONE_LEFT: Final = "There is no ticket left."
+_ADDRESS: Final = re.compile(r"\b[a-z]{1,10}1[02-9ac-hj-np-z]{38,58}\b")
 NO_ACCOUNT: Final = "E_NO_ACCOUNT"
 OUT_OF_TICKETS: Final = "E_OUT_OF_TICKETS"
 TOP_UP: Final = "E_TOP_UP"
@@ -33,7 +36,9 @@ class SupplyState:
     """Identifier of what is wrong; empty if nothing is."""
     layer: str = ""
     what: str = ""
-    """What is wrong, one sentence or more; empty if nothing is."""
+    """What is wrong, with the numbers; empty if nothing is. For the operator: it names prices and balances."""
+    brief: str = ""
+    """The same without numbers: for applications, which may be those of others."""
     todo: str = ""
     """What mends it, and when it is tried again."""
     since_unix: float = 0.0
@@ -69,11 +74,29 @@ def supply_state(status: "TopUpStatus", known: Circumstances, since_unix: float)
     if status.supply is Supply.OK:
         return SupplyState(Supply.OK, since_unix=since_unix, tickets=tickets)
     code, layer, what, todo, owner = _reason(status, known)
-    if status.supply is Supply.EXHAUSTED and not what.startswith("There is no ticket"):
-        what = f"There is no ticket left. {what}"
+    numbers = _ADDRESS.sub("the account", _numbers(status, known) or what)
+    if status.supply is Supply.EXHAUSTED and code != COMING:
+        what, numbers = f"{_NONE_LEFT} {what}", f"{_NONE_LEFT} {numbers}"
     return SupplyState(
-        status.supply, code, layer, what, todo, since_unix, status.retry_unix, owner, tickets=tickets
+        state=status.supply,
+        code=code,
+        layer=layer,
+        what=numbers,
+        brief=what,
+        todo=todo,
+        since_unix=since_unix,
+        retry_unix=status.retry_unix,
+        owner=owner,
+        tickets=tickets,
     )
+
+
+def _numbers(status: "TopUpStatus", known: Circumstances) -> str:
+    """What the top-up says of its trouble, without the advice."""
+    if status.hindrance is None or not known.tops_up or known.account is False:
+        return ""
+    words = WORDS[status.hindrance]
+    return status.reason.removesuffix(words.to_do).replace(" Nothing was signed.", "").strip()
 
 
 def _reason(status: "TopUpStatus", known: Circumstances) -> tuple[str, str, str, str, bool]:
@@ -104,9 +127,8 @@ def _reason(status: "TopUpStatus", known: Circumstances) -> tuple[str, str, str,
         )
     if hindrance is None:
         todo = "A ticketbook is being bought; try again in a moment."
-        return COMING, "tickets", "There is no ticket left.", todo, False
+        return COMING, "tickets", _NONE_LEFT, todo, False
     words = WORDS[hindrance]
-    what = status.reason.removesuffix(words.to_do).replace(" Nothing was signed.", "").strip()
     if hindrance in WATCHED:
         retry = "It goes on by itself within a minute after that."
     elif status.retry_unix is not None:
@@ -115,7 +137,7 @@ def _reason(status: "TopUpStatus", known: Circumstances) -> tuple[str, str, str,
         retry = "It is tried again by itself."
     todo = retry if hindrance is Hindrance.ELSEWHERE else f"{words.to_do} {retry}"
     code = TOP_UP if hindrance is Hindrance.INTERNAL else hindrance.value
-    return code, words.layer, what or words.happened, todo, hindrance in OWNERS
+    return code, words.layer, words.happened, todo, hindrance in OWNERS
 
 
 def clock(unix: float) -> str:
@@ -128,4 +150,4 @@ def refusal(supply: SupplyState) -> StreamRefused | None:
     if supply.state is not Supply.EXHAUSTED or supply.waiting:
         return None
     row = REFUSALS[supply.code]
-    return StreamRefused(supply.what, supply.todo, code=row.code, layer=supply.layer, socks_reply=row.reply)
+    return StreamRefused(supply.brief, supply.todo, code=row.code, layer=supply.layer, socks_reply=row.reply)

@@ -85,6 +85,19 @@ def test_degraded_is_told_and_refuses_nothing():
     assert refusal(state) is None
 
 
+def test_applications_hear_neither_amounts_nor_the_account():
+    address = "n1dwvxtquwu5v6zfee9xa3e86yxj2u7tjfdmkga0"
+    reason = f"1 books cost 75.1 NYM, and {address} has 3 NYM: nothing was paid."
+    state = supply_state(status(Supply.EXHAUSTED, Hindrance.FUNDS, reason=reason), FINE, NOW)
+    assert "75.1 NYM" in state.what
+    assert "the account has 3 NYM" in state.what
+    heard = str(refusal(state))
+    assert "The account cannot pay for a ticketbook." in heard
+    for text in (address, "75.1", "3 NYM"):
+        assert text not in heard
+    assert address not in repr(state)
+
+
 @pytest.mark.parametrize(
     "known, hindrance, code, owner",
     [
