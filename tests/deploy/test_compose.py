@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from nymgate.access_plan import refuse_exposure
 from nymgate.config_layers import load
 from nymgate.sections.types import split_address
 
@@ -98,6 +99,7 @@ def test_the_proxy_takes_its_configuration(compose, tmp_path):
     environment = dict(service["environment"]) | {"NYMGATE_CONFIG": str(FOLDER / "nymgate.toml")}
     assert environment.pop("NYMGATE_ACCOUNT__PHRASE_FILE") == "/run/secrets/nymgate_phrase"
     config = load(environ=environment | {"NYMGATE_ACCOUNT__PHRASE_FILE": str(phrase)}).config
+    refuse_exposure(config)
     apps = ipaddress.ip_network(compose["networks"]["apps"]["ipam"]["config"][0]["subnet"])
     own = ipaddress.ip_address(networks(service)["apps"]["ipv4_address"])
     assert own in apps

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from nymgate.access_plan import refuse_exposure
 from nymgate.config_layers import load
 from tests.deploy.kustomize import render
 
@@ -165,6 +166,7 @@ def test_proxies_take_their_configuration(documents, tmp_path):
                 "10.0.0.1"  # set in every pod of a namespace with the service
             )
             config = load(environ=environment).config
+            refuse_exposure(config)
             assert config.listen.mixed
             assert config.budget.per_day
             seen += 1
@@ -241,6 +243,19 @@ def test_clients_of_the_fleet_reach_the_proxy_and_nothing_else():
         and d["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
     ]
     assert selecting == [policy], "policies add up: another one would open another way"
+
+
+def test_the_proxies_of_the_fleet_are_reached_by_clients_and_their_metrics_by_monitoring():
+    documents = render(FOLDER / "overlays/fleet")
+    spec = one(documents, "NetworkPolicy", "nymgate-proxy-from-clients")["spec"]
+    assert spec["policyTypes"] == ["Ingress"]
+    doors = {port["port"]: rule["from"] for rule in spec["ingress"] for port in rule["ports"]}
+    assert doors == {
+        1080: [{"podSelector": {"matchLabels": {"nymgate/role": "client"}}}],
+        9470: [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+    }
+    (container,) = one(documents, "StatefulSet", "nymgate")["spec"]["template"]["spec"]["containers"]
+    assert {port["containerPort"] for port in container["ports"]} == doors.keys()
 
 
 def test_the_fleet_shares_a_store_and_nothing_of_an_identity():
