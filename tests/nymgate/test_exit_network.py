@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
+from nym_exit.errors import ExitStalled
 from nym_exit.facade_io import AsyncStream
 from nym_localnet.background_io import BackgroundLocalnet
 from nym_localnet.options import LocalnetOptions, Mode
@@ -18,6 +20,7 @@ from nymgate.cli import app
 from nymgate.config_layers import load
 from nymgate.daemon import Proxy
 from nymgate.errors import ConfigError, Reply
+from nymgate.exit_pool import PoolLimits
 from nymgate.upstream_io import UpstreamOptions
 from tests.nymgate.socks_client import through
 
@@ -80,9 +83,12 @@ async def echo():
     """A server that sends back what it gets; yields its port."""
 
     async def serve(reader, writer):
-        with contextlib.suppress(ConnectionError):
+        try:
             while data := await reader.read(4096):
                 writer.write(data)
+        except ConnectionError:
+            pass
+        finally:
             writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -168,6 +174,27 @@ async def test_streams_move_to_another_exit_when_theirs_falls_silent(network, tm
         await old.write(b"still there")
         assert await old.read(5), "an exit that comes back goes on with its streams"
         old.abort()
+
+
+@pytest.mark.slow
+async def test_streams_of_an_exit_that_is_gone_end_with_its_layer(network, tmp_path, monkeypatch):
+    usual = PoolLimits()
+    monkeypatch.setattr(wiring, "pool_limits", lambda _plan: replace(usual, gone=4.0, quiet=2.0))
+    async with (
+        echo() as port,
+        proxy_on(network, tmp_path, **{"mixnet.exit": "country:DE"}) as proxy,
+        through(proxy.addresses[0][1], "127.0.0.1", port) as (reader, writer, code),
+    ):
+        assert code == Reply.SUCCEEDED
+        writer.write(b"hello")
+        assert await reader.readexactly(5) == b"hello"
+        old = AsyncStream(await proxy.connected.exit.open("127.0.0.1", port))
+        network.net.nodes["exit2"].stall = True
+        with pytest.raises(ExitStalled) as ended:
+            await old.read()
+        assert (ended.value.code, ended.value.layer) == ("E_EXIT_STALLED", "exit")
+        with pytest.raises(ConnectionResetError):  # never a clean end: the answer may be cut short
+            await reader.read()
 
 
 async def test_an_exit_that_is_started_anew_is_used_again(network, tmp_path):
