@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from grafana.money import TICKETS_PER_BOOK
 
@@ -284,4 +284,4 @@ def _alert(alert: Alert) -> dict[str, Any]:
 def _written(name: str, rules: list[dict[str, Any]]) -> str:
     head = "# Written by `make dashboards` from grafana/rules.py.\n"
     groups = {"groups": [{"name": name, "rules": rules}]}
-    return head + yaml.safe_dump(groups, sort_keys=False, width=120, allow_unicode=True)
+    return head + str(yaml.safe_dump(groups, sort_keys=False, width=120, allow_unicode=True))

@@ -93,6 +93,29 @@ def test_the_runtime_lock_has_what_is_needed_and_nothing_of_ours_for_development
     assert not for_development & versions.keys() - needed
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("platform", ["x86_64-manylinux_2_36", "aarch64-manylinux_2_36"])
+def test_there_are_wheels_of_all_of_it_for_the_python_of_the_image(platform, tmp_path):
+    """The steps below run with this machine's Python; the image has another, and is built for two processors."""
+    version = re.search(r"python:(3\.\d+)", read(FILE)[0].base)[1]
+    for name in ("requirements-runtime.lock", "requirements-build.lock"):
+        words = [
+            sys.executable,
+            "-m",
+            "uv",
+            "pip",
+            "install",
+            "--dry-run",
+            "--quiet",
+            "--target",
+            str(tmp_path),
+        ]
+        words += ["--python-version", version, "--python-platform", platform, "--only-binary", ":all:"]
+        words += ["--require-hashes", "-r", str(ROOT / name)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
 def test_only_what_the_image_needs_goes_to_the_builder():
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     assert "*" in lines

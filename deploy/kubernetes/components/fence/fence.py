@@ -57,7 +57,7 @@ def add(netlink: socket.socket, request: bytes) -> None:
         raise OSError(-code, f"a rule was not taken: {os.strerror(-code)}")
 
 
-def is_closed(family: int) -> bool:
+def is_closed(family: socket.AddressFamily) -> bool:
     """Whether this process, which is not the user let out, is refused a way."""
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
