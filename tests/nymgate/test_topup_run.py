@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import random
 import time
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from nymgate.burn_feed_io import METER
 from nymgate.daemon import Proxy
 from nymgate.errors import StreamRefused
 from nymgate.money_io import Money
+from nymgate.purse_io import Purse
 from nymgate.sensitive import Sensitive
 from tests.credentials.store.postgres import postgres_server
 from tests.nymgate.paid_world import (
@@ -274,3 +276,29 @@ async def test_the_top_up_goes_through_the_mixnet_and_says_when_it_cannot(tmp_pa
             after = (await net.nodes["exit1"].counters())["exit"]["connects"]
             assert after - before > net.payments.options.threshold
         assert (await net.payments.books()).deposits == 2
+
+
+async def test_each_identity_pays_from_one_store_with_an_account_of_its_own(tmp_path):
+    async with paying_network() as net:
+        plan = plan_for(net, tmp_path)
+        async with account_with(net, plan) as money:
+            await buy(money)
+            async with Purse(plan.money, rng=random.Random(1)) as purse:
+                accounts = [bytes([number]) * 32 for number in (1, 2)]
+                one, two = sources = [purse.source_for(account) for account in accounts]
+                assert purse.sessions() == 2
+                purse.processes = lambda: 3
+                assert purse.sessions() == 6, "workers times identities"
+                gateway = bytes(range(32))
+                tickets = [await source.prepare(gateway) for source in sources]
+                assert tickets[0].taken.index != tickets[1].taken.index
+                await tickets[0].settle("accepted", 200_000_000)
+                await tickets[1].settle("unknown", None)
+                known = [await money.store.gateway(gateway + account) for account in accounts]
+                assert [account.allowance for account in known] == [200_000_000, None]
+                assert [account.refusals for account in known] == [0, 1]
+                await purse.runner.feed.feed()
+                await two.close()
+                assert (purse.sessions(), one.prepared) == (3, 1)
+                await purse.runner.feed.feed()
+                assert purse.runner.feed.meter.rates(time.time())[0][1] == 0.0, "own tickets are not others'"
