@@ -23,6 +23,7 @@ from nymgate.snapshot import Probes
 
 if TYPE_CHECKING:
     from nym_mixnet.client_io import MixnetClient
+    from nym_mixnet.client_records import ClientStats
     from nym_mixnet.outgoing import Sending
     from nymgate.identity_io import Connected
 
@@ -63,7 +64,8 @@ class Prober:
         self._unanswered = {"loop": 0, "exit": 0}
         self._heard = 0
         self._heard_exit = 0
-        self._offset = clock() - time.monotonic()
+        self._offset: float | None = None
+        """Of the clock, against the one of the event loop, which cannot be set."""
         self._client: object = None
 
     def seen(self) -> Probes:
@@ -104,19 +106,25 @@ class Prober:
 
     async def _look_at_mixnet(self, client: "MixnetClient") -> None:
         stats = client.stats
-        heard = stats.acks_received + stats.cover_received
-        fresh, self._heard = heard > self._heard, heard
+        fresh = self._hears(stats) > self._heard
+        self._heard = self._hears(stats)
         if fresh and not self.loop.failures and self.loop.answered_unix is not None:
             self.loop = self.loop.answered(self._clock(), stats.ack_seconds_smoothed or None)
             return
         self._asked["loop"] += 1
         seconds = await self._round(client)
+        self._heard = self._hears(stats)  # the answer to a question is no news for the next one
         if seconds is not None:
             self.loop = self.loop.answered(self._clock(), seconds)
         elif client.link_state is LinkState.READY and not client.core.paused:
             self._unanswered["loop"] += 1
             self.loop = self.loop.failed(self._clock(), f"nothing in {self._limit:g} s")
             self._say("mixnet", self.loop)
+
+    @staticmethod
+    def _hears(stats: "ClientStats") -> int:
+        """Packets of ours that came all the way back."""
+        return stats.acks_received + stats.cover_received
 
     async def _round(self, client: "MixnetClient") -> float | None:
         """Send ourselves a message and wait for its ack; seconds, or None if none came."""
@@ -154,6 +162,7 @@ class Prober:
         try:
             async with asyncio.timeout(self._limit):
                 await ask()
+            self._heard_exit = way.client.stats.replies_received
         except (ExitError, MixnetError, TimeoutError):
             if self._awake(way):
                 self._unanswered["exit"] += 1
@@ -170,8 +179,8 @@ class Prober:
 
     async def _look_at_clock(self, way: "Connected") -> None:
         """A clock that was set meanwhile, or a machine that slept: see whether the directory agrees."""
-        offset = self._clock() - time.monotonic()
-        if abs(offset - self._offset) > JUMP_SECONDS:
-            log.info("clock.jumped", seconds=round(offset - self._offset, 1))
-            self._offset = offset
+        offset = self._clock() - asyncio.get_running_loop().time()
+        before, self._offset = self._offset, offset
+        if before is not None and abs(offset - before) > JUMP_SECONDS:
+            log.info("clock.jumped", seconds=round(offset - before, 1))
             await way.client.refresh_topology()
