@@ -257,11 +257,11 @@ ends = st.tuples(st.sampled_from(["app_eof", "far_eof", "far_lost"]), st.just(b"
 @boxed
 @given(st.lists(app_says | far_says | ends, max_size=6))
 def test_http_forwarding(events):
-    said, sent, ended, _tunnel = forwarded(events)
-    assert b"Proxy-Authorization" not in sent
-    assert b"X-Tor-Stream-Isolation: t\r\n" not in sent.partition(b"\r\n\r\n")[0]
-    if ended not in (None, "ok"):
-        assert ended.startswith("E_")
+    said, sent, ended, tunnel = forwarded(events)
+    if not tunnel:  # what is in one is the application's business
+        names = {line.partition(b":")[0].lower() for line in sent.split(b"\r\n")}
+        assert not names & {b"proxy-authorization", b"x-tor-stream-isolation", b"te", b"keep-alive"}
+    assert ended in (None, "ok") or ended.startswith("E_")
     assert isinstance(said, bytes)
 
 
