@@ -151,3 +151,40 @@ def test_a_store_in_use_is_neither_upgraded_nor_copied(person, url, tmp_path):
         process.kill()
         process.communicate()
     assert person.json("store", "copy", "configured", url, "--yes")["rows"]["secrets"] >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_processes_on_one_store_top_up_once_and_survive_a_kill(person, url, tmp_path, kind):
+    """Three proxies start at once with an empty store and a funded account."""
+    where = str(tmp_path / "store.sqlite") if kind == "sqlite" else url
+    person.environ |= {"NYMGATE_STORE__URL": where, "NYMGATE_STORE__KEY": KEY}
+    person.with_account(500)
+    processes = [
+        subprocess.Popen(
+            [*NYMGATE, "run", "--listen", "127.0.0.1:0", "--profile", "uncovered", "--json"],
+            env=person.environ | {"NYMGATE_DATA_DIR": str(tmp_path / name), "NYMGATE_LISTEN__METRICS": ""},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in "abc"
+    ]
+    try:
+        for process in processes:
+            assert any('"ready"' in line for line in process.stderr), "it ended before it was ready"
+        found = person.json("ledger", "--tickets", "--reconcile")
+        assert [line["state"] for line in found["deposits"]] == ["issued"], "one book for all"
+        assert found["totals"]["accepted"] == 3
+        assert len({(line["book_id"], line["index"]) for line in found["tickets"]}) == 3
+        processes[0].kill()
+        processes[0].wait()
+        assert len(person.json("topup", "now", "--yes")["bought"]) == 1, "nobody holds the turn for ever"
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    found = person.json("ledger", "--reconcile")
+    assert found["problems"] == []
+    assert found["reconciliation"][person.address]["balanced"]
+    assert found["totals"]["paid_unym"] == 150_000_000
