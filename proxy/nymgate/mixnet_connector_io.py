@@ -15,7 +15,7 @@ from typing import Any, Final
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from nymgate.socks5 import VERSION
+from nymgate.socks5 import NO_ACCEPTABLE_METHOD, VERSION
 
 HANDSHAKE_SECONDS: Final = 60.0
 """Listener, way into the mixnet and connection of the exit together."""
@@ -121,7 +121,12 @@ class _SocksConnector(MixnetConnector):
         self, loop: asyncio.AbstractEventLoop, connection: socket.socket, target: bytes
     ) -> None:
         await loop.sock_sendall(connection, _NO_AUTHENTICATION)
-        if await _exactly(loop, connection, 2) != bytes((VERSION, 0)):
+        method = await _exactly(loop, connection, 2)
+        if method == bytes((VERSION, NO_ACCEPTABLE_METHOD)):
+            raise _refused(
+                "the proxy there serves its users only, and this is none; let `nymgate run` buy by itself"
+            )
+        if method != bytes((VERSION, 0)):
             raise _refused("what listens there is no proxy of ours")
         await loop.sock_sendall(connection, _CONNECT + target)
         answer = await _exactly(loop, connection, 4)

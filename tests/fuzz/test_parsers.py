@@ -209,9 +209,10 @@ def test_nothing_is_kept_without_bound(start, filler):
 def forwarded(events):
     """Runs a forwarding machine, whose streams open by themselves, through pairs of who speaks and what."""
     machine, said, sent, ended, tunnel = HttpForward(), b"", b"", None, False
+    app_over, far_over = False, True
 
     def do(commands):
-        nonlocal said, sent, ended, tunnel
+        nonlocal said, sent, ended, tunnel, far_over
         for command in commands:
             assert ended is None, "nothing follows the end"
             match command:
@@ -220,6 +221,7 @@ def forwarded(events):
                 case ToTarget(data):
                     sent += data
                 case Open():
+                    far_over = False
                     do(machine.stream_opened())
                 case CloseStream():
                     pass
@@ -233,8 +235,11 @@ def forwarded(events):
     for who, data in events:
         if ended is not None or tunnel:
             break
-        if not data and who in ("app", "far"):
-            continue  # no socket reports nothing
+        # No socket reports nothing, or anything after its end.
+        if (who in ("app", "far") and not data) or (app_over if who.startswith("app") else far_over):
+            continue
+        app_over = app_over or who == "app_eof"
+        far_over = far_over or who in ("far_eof", "far_lost")
         match who:
             case "app":
                 do(machine.application_data(data))
