@@ -8,7 +8,9 @@ A room per idea (docs of each in its module):
 * ``connection_io``, ``listener_io``, ``server``: the listener, from the first byte to the relay of a stream;
 * ``upstream``, ``upstream_io``: what the listener asks for a stream, and the mixnet's answer to that;
 * ``wiring``, ``daemon``, ``sleep``, ``exits``, ``directory_io``: one running proxy, put together from a configuration;
-* ``money``, ``money_io``, ``purse_io``, ``mixnet_connector_io``: account, tickets and store, and how they are reached;
+* ``money``, ``money_io``, ``store_place``, ``budget``, ``mixnet_connector_io``: account, tickets and store, what may be
+  spent, and how all of that is reached;
+* ``purse_io``, ``purse_sources_io``, ``topup_*``, ``burn_feed_io``, ``supply``: the money side of a running proxy;
 * ``library_io``, ``stream_transport_io``, ``httpx_io``, ``aiohttp_io``: the same inside another program;
 * ``reachable``, ``proxy_variables``, ``exec_*``: other programs told of the proxy, or kept from everything else;
 * ``logs``, ``sensitive``, ``errors``, ``banner``: what is said about all this, and what never is;
