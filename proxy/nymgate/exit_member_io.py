@@ -60,6 +60,11 @@ class Tap:
         return self._client.bank(recipient)
 
 
+def said(question: "asyncio.Task[bool | None]") -> bool | None:
+    """What came of a question that is over. One that was broken off, since the exit was closed, tells nothing."""
+    return None if question.cancelled() else question.result()
+
+
 class Member:
     """An exit with its client. ``close`` it when it is not needed any more."""
 

@@ -29,7 +29,7 @@ from nym_exit.stream_io import MixStream
 from nym_mixnet.tasks_io import TaskSet
 from nym_sphinx import SYSTEM_RNG, Recipient
 from nymgate.errors import Reply, StreamRefused
-from nymgate.exit_member_io import Member
+from nymgate.exit_member_io import Member, said
 from nymgate.exit_pool import (
     Answer,
     Event,
@@ -302,7 +302,7 @@ class ExitPool:
             if not lives:
                 question = self.roster.ask(member)
                 await asyncio.wait((opening, question), return_when=asyncio.FIRST_COMPLETED)
-                if not opening.done() and question.result() is False:
+                if not opening.done() and said(question) is False:
                     raise ExitSilent("a health request", round(loop.time() - started, 1))
                 lives = member.record.heard_since(asked)  # the question may be an older one
             patience = self.limits.ask_most if lives else self.limits.suspect_least

@@ -22,7 +22,7 @@ from nym_mixnet.link_state import LinkState
 from nym_mixnet.tasks_io import TaskSet
 from nym_sphinx import Recipient, b58encode
 from nymgate.errors import NoUsableExit
-from nymgate.exit_member_io import LINK_CHECK_SECONDS, Member
+from nymgate.exit_member_io import LINK_CHECK_SECONDS, Member, said
 from nymgate.exit_pool import (
     SHORT_ID_CHARACTERS,
     Event,
@@ -238,7 +238,7 @@ class Roster:
         return question
 
     def _answered(self, member: Member, question: "asyncio.Task[bool | None]") -> None:
-        if self.closed or question.cancelled() or question.result() is not False:
+        if self.closed or said(question) is not False:
             return
         if member is self.current:
             log.warning("exit.silent", layer="exit", exit=_short(member), streams=member.client.streams)
@@ -308,7 +308,7 @@ class Roster:
             )
             if not done or self.closed:
                 return None
-            answers = [(question.result(), asked.pop(question)) for question in done]
+            answers = [(said(question), asked.pop(question)) for question in done]
             for alive, member in answers:
                 if alive:
                     return member
