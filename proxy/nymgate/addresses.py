@@ -72,7 +72,8 @@ def place(host: str) -> Place:
     names: set[str] = set()
     addresses: set[Address] = set()
     plain = host.strip().translate(_DOTS)
-    for spelling in {plain, unicodedata.normalize("NFKC", plain)}:
+    spellings = {plain} if plain.isascii() else {plain, unicodedata.normalize("NFKC", plain)}
+    for spelling in spellings:
         text = spelling.translate(_DOTS).rstrip(".").lower()
         found = set(_addresses(text))
         addresses |= found
@@ -83,6 +84,8 @@ def place(host: str) -> Place:
 
 def _names(text: str) -> Iterator[str]:
     yield text
+    if text.isascii():
+        return
     for spelling in (text, text.casefold()):
         for encode in (_punycode, _nameprep):
             encoded = encode(spelling)

@@ -5,7 +5,7 @@ destination. Where one is reached the opening waits in its caller's queue, and e
 in: callers take turns, whoever has asked for more, so that a download of a hundred parts does not hold up a login.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
@@ -42,8 +42,8 @@ class Admission:
         """Let in and not gone yet."""
         self.waiting = 0
         """Openings in all queues."""
-        self._of_caller: Counter[Hashable] = Counter()
-        self._to_destination: Counter[Hashable] = Counter()
+        self._of_caller: dict[Hashable, int] = {}
+        self._to_destination: dict[Hashable, int] = {}
         self._queues: dict[Hashable, deque[Waiter]] = {}
         self._turns: deque[Hashable] = deque()
         """Callers with a queue; whose turn is next stands first."""
@@ -102,14 +102,14 @@ class Admission:
         most = most or limits.per_caller
         return (
             self.streams < limits.total
-            and (not most or self._of_caller[who] < most)
-            and (not limits.per_destination or self._to_destination[where] < limits.per_destination)
+            and (not most or self._of_caller.get(who, 0) < most)
+            and (not limits.per_destination or self._to_destination.get(where, 0) < limits.per_destination)
         )
 
     def _count(self, who: Hashable, where: Hashable) -> None:
         self.streams += 1
-        self._of_caller[who] += 1
-        self._to_destination[where] += 1
+        self._of_caller[who] = self._of_caller.get(who, 0) + 1
+        self._to_destination[where] = self._to_destination.get(where, 0) + 1
 
     def _let_in(self) -> None:
         passed_over = 0
@@ -134,8 +134,9 @@ class Admission:
             self._turns.remove(who)
 
 
-def _decrease(counter: Counter[Hashable], key: Hashable) -> None:
-    if counter[key] > 1:
-        counter[key] -= 1
+def _decrease(counter: dict[Hashable, int], key: Hashable) -> None:
+    count = counter[key]
+    if count > 1:
+        counter[key] = count - 1
     else:
         del counter[key]  # keys are callers and destinations: nothing is kept of those who are gone
