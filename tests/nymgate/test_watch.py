@@ -1,10 +1,12 @@
 """A running proxy seen from outside: its port for metrics, its control socket, and the numbers they give."""
 
 import asyncio
+import contextlib
 import shutil
 import socket
 import stat
 import subprocess
+import types
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -14,8 +16,10 @@ from nym_localnet.options import LocalnetOptions, Mode
 from nymgate.asking_io import NotRunning, ask_folder, ask_port
 from nymgate.daemon import Proxy
 from nymgate.errors import ListenError
+from nymgate.exporter_io import Exporter
 from nymgate.health import LAYERS
 from nymgate.unix_socket import NAME
+from nymgate.watch_io import serve_metrics
 from tests.nymgate.paid_world import until
 from tests.nymgate.socks_client import connect_request, dial, through
 from tests.nymgate.test_end_to_end import website
@@ -211,6 +215,35 @@ async def test_a_port_that_is_taken_is_an_error_if_it_was_asked_for(network, tmp
         with pytest.raises(ListenError, match=f"Cannot serve metrics on 127.0.0.1:{port}"):
             async with Proxy(plan):
                 pass
+
+
+async def test_a_default_port_that_is_taken_is_left_out():
+    async def nothing():
+        raise AssertionError("nobody asks")
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = types.SimpleNamespace(metrics=f"127.0.0.1:{taken.getsockname()[1]}", model_fields_set=set())
+        plan = types.SimpleNamespace(config=types.SimpleNamespace(listen=listen))
+        async with contextlib.AsyncExitStack() as stack:
+            assert await serve_metrics(plan, stack, nothing, nothing, lambda peer: True) is None
+        listen.model_fields_set.add("metrics")
+        async with contextlib.AsyncExitStack() as stack:
+            with pytest.raises(ListenError):
+                await serve_metrics(plan, stack, nothing, nothing, lambda peer: True)
+
+
+async def test_whoever_may_not_ask_hears_nothing():
+    async def nothing():
+        raise AssertionError("nobody is asked")
+
+    peers = []
+    exporter = Exporter(
+        "127.0.0.1", 0, snapshot=nothing, health=nothing, permits=lambda peer: peers.append(peer)
+    )
+    async with exporter:
+        for path in ("/metrics", "/readyz", "/livez", "/nothing"):
+            assert (await asyncio.to_thread(ask_port, *exporter.address, path)).status == 403
+    assert set(peers) == {"127.0.0.1"}
 
 
 async def test_without_an_address_nothing_is_served(network, tmp_path):
