@@ -112,10 +112,19 @@ class Observer:
         """The verdict on what is known now; asks nobody."""
         return judge(self.facts())
 
+    def watched(self) -> "Identity":
+        """The identity that the verdict is about: the default one, or while that sleeps one that carries streams."""
+        default = self._proxy.identity
+        if default.connected is None or default.connected.sleeper.state is not Rest.ASLEEP:
+            return default
+        for one in self._proxy.identities:
+            if one.connected is not None and one.connected.sleeper.state is Rest.BUSY:
+                return one
+        return default
+
     def facts(self) -> Facts:
         """What the verdict is made of."""
-        proxy, prober = self._proxy, self.prober
-        identity = proxy.identity
+        prober, identity = self.prober, self.watched()
         connected = identity.connected
         asleep = connected is not None and connected.sleeper.state is Rest.ASLEEP
         money = self._money

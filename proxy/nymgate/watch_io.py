@@ -31,7 +31,7 @@ class Watch:
     def __init__(self, proxy: "Proxy") -> None:
         self._proxy = proxy
         self.observer = Observer(proxy, clock=_unix)
-        self.prober = self.observer.prober = Prober(lambda: proxy.connected, clock=_unix)
+        self.prober = self.observer.prober = Prober(lambda: self.observer.watched().connected, clock=_unix)
         self.control = ControlServer(proxy.plan.folder, snapshot=self.observer.snapshot, health=self.health)
         """Routes can be added until it starts."""
         self.metrics: tuple[str, int] | None = None

@@ -18,6 +18,7 @@ from nymgate.daemon import Proxy
 from nymgate.errors import ListenError
 from nymgate.exporter_io import Exporter
 from nymgate.health import LAYERS
+from nymgate.sleep import Rest
 from nymgate.unix_socket import NAME
 from nymgate.watch_io import serve_metrics
 from tests.nymgate.paid_world import until
@@ -175,6 +176,18 @@ async def test_asleep_it_is_ready_and_says_that_it_did_not_look(network, tmp_pat
         await asyncio.sleep(2.5)
         assert (await snapshot_of(proxy)).probes.asked == asked, "nobody is asked"
         assert proxy.connected.client.stats.sent_real == sent, "and nothing is sent"
+
+
+async def test_while_the_default_identity_sleeps_one_with_streams_is_looked_at(network, tmp_path):
+    async with website() as web_port, watched(network, tmp_path, **{"mixnet.sleep_after": "1s"}) as proxy:
+        await until_health(proxy, lambda status, body: body["asleep"])
+        async with dial(proxy.addresses[0][1]) as (reader, writer):
+            writer.write(b"\x05\x01\x02\x01\x05alice\x05alice" + connect_request("localhost", web_port))
+            assert (await reader.readexactly(14))[-9:-8] == b"\x00"
+            body, _ = await until_health(proxy, lambda status, body: body["layers"][6]["state"] == "ok")
+            assert (body["ready"], body["asleep"]) == (True, False)
+            assert proxy.connected.sleeper.state is Rest.ASLEEP
+        await until_health(proxy, lambda status, body: body["asleep"])
 
 
 async def test_the_control_socket_is_for_this_user_and_goes_with_the_proxy(network, tmp_path):
