@@ -46,6 +46,8 @@ from nymgate.exits import ExitCandidate, Verdict
 
 POLICY_WAIT_SECONDS: Final = 5.0
 """A refusal waits so long for the policy that explains it."""
+OVERTIME_SECONDS: Final = 1.0
+"""A request that does not end in time by itself is ended so much later."""
 UNDER_WAY_SECONDS: Final = 1.0
 """What is heard so soon after a request may have been sent before it."""
 SIGN_OF_LIFE_SECONDS: Final = 20.0
@@ -266,7 +268,7 @@ class ExitPool:
         opening = self._tasks.spawn(_outcome(member.client.open(host, port, timeout=left)), name="open")
         handed_over = False
         try:
-            await self._or_silence(opening, member)
+            await self._or_silence(opening, member, deadline)
             outcome = await opening
             if isinstance(outcome, MixStream):
                 took = loop.time() - started
@@ -289,14 +291,19 @@ class ExitPool:
             elif not handed_over and not opening.cancelled():
                 _abort(opening.result())
 
-    async def _or_silence(self, opening: "asyncio.Task[MixStream | ExitError]", member: Member) -> None:
+    async def _or_silence(
+        self, opening: "asyncio.Task[MixStream | ExitError]", member: Member, deadline: float
+    ) -> None:
         """Wait for the answer to a request. Raises ExitSilent once the exit proves to be silent altogether."""
         loop = asyncio.get_running_loop()
         started, patience = loop.time(), suspect_after(member.record, self.limits)
         while True:
-            await asyncio.wait((opening,), timeout=patience)
+            last = deadline + OVERTIME_SECONDS - loop.time()
+            await asyncio.wait((opening,), timeout=max(0.0, min(patience, last)))
             if opening.done():
                 return
+            if last <= patience:  # not even sent: the request itself ends in time once it is
+                raise ExitSilent("a connection request", round(loop.time() - started, 1))
             asked = loop.time()
             lives = member.record.heard_since(asked - patience + UNDER_WAY_SECONDS)
             if not lives:

@@ -1,5 +1,6 @@
 """Several exits behind one mixnet client, on a virtual clock: each has its own network of timers."""
 
+import asyncio
 import contextlib
 import random
 from dataclasses import replace
@@ -39,6 +40,7 @@ class Switch:
         self.lines: dict[object, FakeClient] = {}
         self.on_message = lambda message: None
         self.waiting: list[object] = []
+        self.stuck = False
 
     def line(self, to, seed: int) -> FakeClient:
         client = self.lines[to] = FakeClient(Conditions(), seed)
@@ -65,6 +67,8 @@ class Switch:
         return await self.lines[to].send_plain(EXIT, data, lane=lane)
 
     async def send_anonymous(self, to, data, *, surbs, lane=Lane.GENERAL):
+        if self.stuck:
+            await asyncio.Event().wait()
         return await self.lines[to].send_anonymous(EXIT, data, surbs=surbs, lane=lane)
 
     def close_lane(self, lane):

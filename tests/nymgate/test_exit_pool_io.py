@@ -441,3 +441,17 @@ async def test_giving_up_leaves_nothing_behind():
                 (await opening).abort()
         await asyncio.sleep(60)
         assert world.pool.streams == 0
+
+
+@virtual
+async def test_a_client_that_takes_nothing_is_no_reason_to_wait_for_ever():
+    world = Exits(1, candidates=[ExitCandidate(recipient(identity(1)))], named=True)
+    async with world.up():
+        await asyncio.sleep(10)
+        world.client.stuck = True
+        for limit in (3, 30):
+            asked = now()
+            with pytest.raises(ExitSilent):
+                await world.pool.open(*TARGET, timeout=limit)
+            assert now() - asked < limit + 2
+        world.client.stuck = False
