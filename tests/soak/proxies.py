@@ -6,7 +6,9 @@ import contextlib
 import dataclasses
 import json
 import logging
+import os
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,6 +22,9 @@ from nymgate.config_layers import load
 from nymgate.daemon import Proxy
 
 READY_SECONDS = 60
+PAUSE_SAMPLE_SECONDS = 0.02
+PACKET_BYTES = 2_500
+"""with less left of its allowance a link sends nothing"""
 
 
 @contextlib.asynccontextmanager
@@ -28,6 +33,7 @@ async def proxy_on(network_file: Path, folder: Path, **flags: Any) -> AsyncItera
     settings = {
         "network": str(network_file),
         "listen.mixed": ["127.0.0.1:0"],
+        "listen.metrics": "",
         "mixnet.profile": "uncovered",
     }
     plan = wiring.make_plan(
@@ -43,6 +49,64 @@ def numbers(proxy: Proxy) -> dict[str, float]:
     assert proxy.connected is not None
     stats: dict[str, float] = dataclasses.asdict(proxy.connected.client.stats)
     return stats | {"open": proxy.server.open_connections}
+
+
+async def money(proxy: Proxy) -> dict[str, Any]:
+    """How it stands with what pays; empty where nothing does."""
+    purse, connected = proxy.purse, proxy.connected
+    if purse is None:
+        return {}
+    totals, link = await purse.money.store.totals(), connected.client.link_stats if connected else None
+    return {
+        "accepted": totals.accepted,
+        "given_up": totals.given_up,
+        "tickets": (await purse.stock()).tickets,
+        "bought": purse.topup.status().bought,
+        "supply": purse.supply().state.value,
+        "claims": link.claims if link is not None else 0,
+        "claims_failed": link.claims_failed if link is not None else 0,
+        "allowance": link.remaining_bandwidth if link is not None else None,
+    }
+
+
+class Unpaid:
+    """The longest time for which a gateway link could not send for want of a ticket, as its own count has it."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+
+    async def watch(self, proxy: Proxy) -> None:
+        since: float | None = None
+        while True:
+            await asyncio.sleep(PAUSE_SAMPLE_SECONDS)
+            connected, now = proxy.connected, time.monotonic()
+            link = connected.client.link_stats if connected is not None else None
+            left = link.remaining_bandwidth if link is not None else None
+            if left is None or left >= PACKET_BYTES:
+                since = None
+                continue
+            since = now if since is None else since
+            self.longest = max(self.longest, now - since)
+
+
+class Pauses:
+    """The longest time for which this process's event loop did not come round."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+
+    async def watch(self) -> None:
+        before = time.monotonic()
+        while True:
+            await asyncio.sleep(PAUSE_SAMPLE_SECONDS)
+            now = time.monotonic()
+            self.longest = max(self.longest, now - before - PAUSE_SAMPLE_SECONDS)
+            before = now
+
+    def taken(self) -> float:
+        """Since this was asked last."""
+        longest, self.longest = self.longest, 0.0
+        return longest
 
 
 def figures(stats: dict[str, float]) -> str:
@@ -66,7 +130,8 @@ class ProxyProcess:
         assert megabytes > 0, "the proxy is gone"
         return megabytes
 
-    async def stats(self) -> dict[str, float]:
+    async def stats(self) -> dict[str, Any]:
+        """What `numbers` and `money` say, the longest pause since the last time, open descriptors."""
         assert self._process.stdin is not None
         self._process.stdin.write(b"stats\n")
         return await self.line()
@@ -105,8 +170,16 @@ async def _serve(arguments: argparse.Namespace) -> None:
     flags = json.loads(arguments.flags)
     async with proxy_on(arguments.network_file, arguments.folder, **flags) as proxy:
         print(json.dumps({"port": proxy.addresses[0][1]}), flush=True)
-        while await asyncio.to_thread(sys.stdin.readline):
-            print(json.dumps(numbers(proxy)), flush=True)
+        pauses, unpaid = Pauses(), Unpaid()
+        async with asyncio.TaskGroup() as tasks:
+            watching = [tasks.create_task(pauses.watch()), tasks.create_task(unpaid.watch(proxy))]
+            while await asyncio.to_thread(sys.stdin.readline):
+                told = numbers(proxy) | await money(proxy)
+                told |= {"pause": pauses.taken(), "unpaid": unpaid.longest}
+                told |= {"descriptors": len(os.listdir("/proc/self/fd"))}
+                print(json.dumps(told), flush=True)
+            for task in watching:
+                task.cancel()
 
 
 def main() -> None:
