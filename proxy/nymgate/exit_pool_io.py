@@ -308,8 +308,12 @@ class ExitPool:
             lives = member.record.heard_since(asked - patience + UNDER_WAY_SECONDS)
             if not lives:
                 question = self.roster.ask(member)
-                await asyncio.wait((opening, question), return_when=asyncio.FIRST_COMPLETED)
-                if not opening.done() and said(question) is False:
+                await asyncio.wait(
+                    (opening, question),
+                    timeout=max(0.0, deadline + OVERTIME_SECONDS - asked),
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if not opening.done() and question.done() and said(question) is False:
                     raise ExitSilent("a health request", round(loop.time() - started, 1))
                 lives = member.record.heard_since(asked)  # the question may be an older one
             patience = self.limits.ask_most if lives else self.limits.suspect_least
