@@ -40,6 +40,16 @@ ACCEPTED_AT_ONCE: Final = 16
 # Connections without a stream: idle ones, those that wait for their turn, those that get a refusal.
 CONNECTIONS_BEYOND_LIMIT: Final = 4096
 METER_SECONDS: Final = 1.0
+# An application whose machine was switched off says nothing more: its streams end after two minutes. Connections take
+# over what is set on the socket that took them, so this costs none of them a call.
+KEEP_ALIVE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), value)
+        for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 20), ("TCP_KEEPCNT", 3))
+        if hasattr(socket, name)  # macOS has other names
+    ),
+)
 # For gateway, nym-api, store and log when applications take all they can get.
 RESERVED_DESCRIPTORS: Final = 128
 
@@ -121,6 +131,9 @@ class SocksServer:
         """Take connections on a socket that listens already; returns the name of its address."""
         sock.setblocking(False)
         unix = sock.family == socket.AF_UNIX
+        if not unix:
+            for level, option, value in KEEP_ALIVE:
+                sock.setsockopt(level, option, value)
         address = sock.getsockname()
         host = None if unix else address[0]
         listening = Listening(f"unix:{address}" if unix else shown_address(*address[:2]), speaks, host)

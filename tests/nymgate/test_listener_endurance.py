@@ -34,8 +34,11 @@ SERVICE = """
     configure_logs(level="error", style="text", destinations=False)
 
     def rss():
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * resource.getpagesize()
+        try:
+            with open("/proc/self/statm") as file:
+                return int(file.read().split()[1]) * resource.getpagesize()
+        except OSError:  # no descriptor is left for it either
+            return 0
 
     async def main():
         {before}
@@ -233,6 +236,17 @@ async def test_half_open_connections_go_when_their_time_is_over():
         for sock in silent:
             sock.close()
         await eventually(lambda: server.open_connections == 0)
+
+
+async def test_streams_of_a_machine_that_is_gone_are_found_out():
+    """By the kernel, which asks: this sees that it will."""
+    upstream = EchoUpstream()
+    async with serving(upstream) as (server, port), through(port):
+        (connection,) = server._connections
+        sock = connection._transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
 
 
 async def test_many_that_leave_at_once_leave_nothing_behind():
