@@ -90,10 +90,14 @@ class Identities:
         if leaving and not hurry:
             await asyncio.wait(leaving)  # each is bounded, and a cancelled one would leave its client open
         await self._tasks.close()
-        async with asyncio.TaskGroup() as group:
-            for identity in self:
-                group.create_task(identity.close(hurry=hurry))
+        # All are closed, whatever comes of one of them.
+        ends = await asyncio.gather(
+            *(identity.close(hurry=hurry) for identity in self), return_exceptions=True
+        )
         self._identities.clear()
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
 
     def reload(self, plan: Plan) -> None:
         """Take over what can change while running."""
