@@ -79,8 +79,20 @@ def in_place(plan: Plan, activated: Activated) -> tuple[Plan, list[tuple[Speaks,
                 refuse_exposed_host(plan.config, host, f"systemd hands over {host}, port {port}")
             sockets.append((speaks, sock))
             replaced.add(speaks)
+    metrics = activated.take("metrics")
+    for sock in metrics[:1]:
+        if sock.family == socket.AF_UNIX:
+            raise ListenError(
+                "systemd hands over a Unix socket for metrics.",
+                "Use an address and a port in the socket unit.",
+            )
+        refuse_exposed_host(plan.config, sock.getsockname()[0], "systemd hands over a socket for metrics")
+    for sock in metrics[1:]:
+        log.warning("socket.unused", name="metrics")
+        sock.close()
     return replace(
         plan,
+        metrics_socket=metrics[0] if metrics else None,
         listen=() if Speaks.MIXED in replaced else plan.listen,
         listen_apart=tuple((speaks, () if speaks in replaced else at) for speaks, at in plan.listen_apart),
         listen_unix=tuple(entry for entry in plan.listen_unix if entry[0] not in replaced),

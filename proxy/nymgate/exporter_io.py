@@ -38,9 +38,14 @@ class Exporter:
         snapshot: Callable[[], Awaitable[Snapshot]],
         health: Callable[[], Awaitable[Health]],
         permits: Callable[[str], bool] = is_loopback,
+        sock: socket.socket | None = None,
     ) -> None:
-        """``permits``: whether a machine with that IP address may ask. ``port`` 0 takes any free one."""
+        """``sock``: one that listens there already.
+
+        ``permits``: whether a machine with that IP address may ask. ``port`` 0 takes any free one.
+        """
         self._wanted = host, port
+        self._sock = sock
         self._snapshot = snapshot
         self._health = health
         self._permits = permits
@@ -57,7 +62,7 @@ class Exporter:
                 web.get("/readyz", self._readyz),
             ]
         )
-        sock = bound(*self._wanted)
+        sock = self._sock if self._sock is not None else bound(*self._wanted)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         try:
             await self._runner.setup()

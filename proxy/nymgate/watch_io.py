@@ -77,12 +77,16 @@ async def serve_metrics(
 ) -> tuple[str, int] | None:
     """Serve what `[listen] metrics` asks for until the stack is closed; returns where. Raises ListenError."""
     listen = plan.config.listen
-    if not listen.metrics:
+    handed = plan.metrics_socket
+    if handed is not None:
+        host, port = handed.getsockname()[:2]
+    elif listen.metrics:
+        host, port = split_address(listen.metrics)
+    else:
         return None
-    host, port = split_address(listen.metrics)
     try:
         exporter = await stack.enter_async_context(
-            Exporter(host, port, snapshot=snapshot, health=health, permits=permits)
+            Exporter(host, port, snapshot=snapshot, health=health, permits=permits, sock=handed)
         )
     except ListenError as error:
         if "metrics" in listen.model_fields_set:

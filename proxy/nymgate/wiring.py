@@ -6,9 +6,9 @@ exit pool.
 
 import random
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from nym_credentials.errors import CredentialsError
 from nym_credentials.tickets.rules import ClockWatch
@@ -38,6 +38,9 @@ from nymgate.networks import Network, resolve_network
 from nymgate.server import ServerOptions
 from nymgate.upstream_io import UpstreamOptions
 from zknym import TicketType
+
+if TYPE_CHECKING:
+    import socket
 
 TICKET_RETRY_LIMIT_SECONDS: Final = 30.0
 QUESTION_SLOTS: Final = 24
@@ -73,6 +76,8 @@ class Plan:
     """How many processes share tickets and listening sockets."""
     shared: Path | None = None
     """The folder that they share, where it is not ``folder``."""
+    metrics_socket: "socket.socket | None" = field(default=None, compare=False)
+    """One that systemd opened for metrics, in place of `[listen] metrics`."""
 
 
 def make_plan(config: Config, data_dir: Path) -> Plan:

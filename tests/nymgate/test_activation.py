@@ -1,6 +1,7 @@
 """Sockets from systemd and words to it: the variables, real processes, and systemd's own tool."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import socket
@@ -9,12 +10,15 @@ import sys
 import textwrap
 import time
 
+import aiohttp
 import pytest
 
+from nymgate.access import is_loopback
 from nymgate.activation import HandedOver, handed_over
 from nymgate.activation_io import READY, Activated, in_place, notify
 from nymgate.config_layers import load
 from nymgate.errors import ConfigError, ListenError
+from nymgate.watch_io import serve_metrics
 from nymgate.wiring import make_plan
 from tests.nymgate.socks_client import GREETING, connect_request
 
@@ -226,3 +230,30 @@ async def test_nobody_is_told_where_nobody_asks(tmp_path):
         manager.setblocking(False)
         assert notify(READY, {"NOTIFY_SOCKET": "@" + name})
         assert await asyncio.get_running_loop().sock_recv(manager, 100) == READY.encode()
+
+
+async def test_metrics_are_served_on_a_socket_handed_over(tmp_path):
+    plan = plan_of(tmp_path)
+    with listening() as sock:
+        plan, sockets = in_place(plan, Activated({"metrics": [sock]}))
+        assert sockets == []
+        assert plan.metrics_socket is sock
+
+        async def snapshot():
+            raise AssertionError("not asked for")
+
+        async with contextlib.AsyncExitStack() as stack:
+            where = await serve_metrics(plan, stack, snapshot, snapshot, is_loopback)
+            assert where == sock.getsockname()
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get("http://{}:{}/livez".format(*where)) as answer,
+            ):
+                assert await answer.json() == {"alive": True}
+
+
+def test_metrics_handed_over_need_an_address_that_others_do_not_reach(tmp_path):
+    with listening(address=("0.0.0.0", 0)) as sock, pytest.raises(ConfigError, match="metrics"):
+        in_place(plan_of(tmp_path), Activated({"metrics": [sock]}))
+    with listening(socket.AF_UNIX, str(tmp_path / "u")) as unix, pytest.raises(ListenError, match="metrics"):
+        in_place(plan_of(tmp_path), Activated({"metrics": [unix]}))

@@ -236,7 +236,7 @@ async def test_a_default_port_that_is_taken_is_left_out():
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = types.SimpleNamespace(metrics=f"127.0.0.1:{taken.getsockname()[1]}", model_fields_set=set())
-        plan = types.SimpleNamespace(config=types.SimpleNamespace(listen=listen))
+        plan = types.SimpleNamespace(config=types.SimpleNamespace(listen=listen), metrics_socket=None)
         async with contextlib.AsyncExitStack() as stack:
             assert await serve_metrics(plan, stack, nothing, nothing, lambda peer: True) is None
         listen.model_fields_set.add("metrics")
