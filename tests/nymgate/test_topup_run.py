@@ -11,6 +11,8 @@ from dataclasses import replace
 import pytest
 
 from nym_credentials.topup.hindrances import Hindrance, Supply
+from nym_mixnet.link_state import LinkState
+from nym_mixnet.tasks_io import TaskSet
 from nymgate import purse_io
 from nymgate.burn_feed_io import METER
 from nymgate.daemon import Proxy
@@ -302,3 +304,41 @@ async def test_each_identity_pays_from_one_store_with_an_account_of_its_own(tmp_
                 assert (purse.sessions(), one.prepared) == (3, 1)
                 await purse.runner.feed.feed()
                 assert purse.runner.feed.meter.rates(time.time())[0][1] == 0.0, "own tickets are not others'"
+
+
+@contextlib.asynccontextmanager
+async def counter():
+    """A server that says how much it got, at the end; yields its port."""
+
+    async def count(reader, writer):
+        writer.write(b"%d" % len(await reader.read(-1)))
+        writer.close()
+
+    server = await asyncio.start_server(count, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_a_link_that_runs_dry_in_the_middle_of_a_stream_goes_on_with_it(tmp_path):
+    size = 3_000_000
+    async with paying_network(ticket_scale=0.01) as net, counter() as port, TaskSet("upload") as tasks:
+        plan = plan_for(net, tmp_path, **{"tickets.ticket_size": "2MB"})
+        async with account_with(net, plan) as money:
+            await buy(money)
+            async with running(plan) as proxy:
+                client = (await proxy.ready()).client
+                [book] = await money.books()
+                await money.store.give_up_book(book.book_id)
+                async with through(proxy.addresses[0][1], "127.0.0.1", port) as (reader, writer, reply):
+                    assert reply == 0
+                    writer.write(bytes(size))
+                    writer.write_eof()
+                    answer = tasks.spawn(reader.read(-1), name="answer")
+                    await until(lambda: client.link_state is LinkState.OUT_OF_BANDWIDTH)
+                    await refused(proxy, port, "E_OUT_OF_TICKETS", 402)
+                    assert proxy.purse.supply().tickets == 0
+                    assert not answer.done()
+                    await buy(money)
+                    async with asyncio.timeout(LIMIT_SECONDS):
+                        assert await answer == b"%d" % size, "the stream that stood still goes on"
+                assert client.link_stats.sessions == 1
