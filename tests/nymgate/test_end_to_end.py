@@ -341,6 +341,7 @@ async def test_a_silent_exit_is_passed_over_even_if_the_entry_has_to_change(choi
         assert proxy.connected.entry.identity == home.identity
         assert str(proxy.connected.exit.recipient) == choice.net.exit_addresses[0]
     choice.net.nodes["exit1"].stall = True
+    await asyncio.to_thread(choice.do, choice.net.nodes["exit1"].counters())  # it is in force by then
     async with proxy_on(choice, tmp_path) as proxy:  # the entry it remembers is at the only live exit
         assert str(proxy.connected.exit.recipient) == live
         assert proxy.connected.entry.identity != home.identity

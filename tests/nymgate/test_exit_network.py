@@ -105,6 +105,12 @@ async def say(proxy, port, host="127.0.0.1"):
         return code, await reader.readexactly(5) == b"hello"
 
 
+async def set_stall(network, name, stalled):
+    """Returns when it is in force: the worker carries out one thing after the other."""
+    network.net.nodes[name].stall = stalled
+    await network_counters(network, name)
+
+
 @pytest.mark.parametrize("wish, possible", [("country:DE", {"exit2"}), ("country:ch,FR", {"exit1", "exit3"})])
 async def test_an_exit_by_country(network, tmp_path, wish, possible):
     async with proxy_on(network, tmp_path, **{"mixnet.exit": wish}) as proxy:
@@ -163,14 +169,14 @@ async def test_streams_move_to_another_exit_when_theirs_falls_silent(network, tm
         assert await say(proxy, port) == (Reply.SUCCEEDED, True)
         first = exit_of(network, proxy.connected)
         old = AsyncStream(await pool.open("127.0.0.1", port))
-        network.net.nodes[first].stall = True
+        await set_stall(network, first, True)
         started = time.monotonic()
         assert await say(proxy, port) == (Reply.SUCCEEDED, True)
         assert time.monotonic() - started < 30
         states = {state.address: state for state in pool.exits()}
         silent = states[network.net.exit_addresses[int(first[-1]) - 1]]
         assert (silent.state, silent.streams) == ("down", 1)
-        network.net.nodes[first].stall = False
+        await set_stall(network, first, False)
         await old.write(b"still there")
         assert await old.read(5), "an exit that comes back goes on with its streams"
         old.abort()
@@ -189,7 +195,7 @@ async def test_streams_of_an_exit_that_is_gone_end_with_its_layer(network, tmp_p
         writer.write(b"hello")
         assert await reader.readexactly(5) == b"hello"
         old = AsyncStream(await proxy.connected.exit.open("127.0.0.1", port))
-        network.net.nodes["exit2"].stall = True
+        await set_stall(network, "exit2", True)
         with pytest.raises(ExitStalled) as ended:
             await old.read()
         assert (ended.value.code, ended.value.layer) == ("E_EXIT_STALLED", "exit")
@@ -238,12 +244,12 @@ async def test_streams_are_refused_when_no_exit_is_left_and_the_pool_recovers(ne
     flags = {"mixnet.exit": "country:DE", "streams.connect_timeout": "20s"}
     async with echo() as port, proxy_on(network, tmp_path, **flags) as proxy:
         assert await say(proxy, port) == (Reply.SUCCEEDED, True)
-        network.net.nodes["exit2"].stall = True
+        await set_stall(network, "exit2", True)
         assert await say(proxy, port) == (Reply.TTL_EXPIRED, False), "E_EXIT_SILENT"
         async with asyncio.timeout(60):
             while await say(proxy, port) != (Reply.NETWORK_UNREACHABLE, False):  # noqa: ASYNC110 - a state
                 await asyncio.sleep(0.5)
-        network.net.nodes["exit2"].stall = False
+        await set_stall(network, "exit2", False)
         async with asyncio.timeout(60):
             while await say(proxy, port) != (Reply.SUCCEEDED, True):  # noqa: ASYNC110 - a state
                 await asyncio.sleep(0.5)
