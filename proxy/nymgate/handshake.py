@@ -21,6 +21,7 @@ from nymgate.credential import Credential
 from nymgate.refusals import Refusal
 
 MAX_HOST_CHARACTERS: Final = 255
+_IN_NO_NAME: Final = frozenset(' "\\/@[]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,6 @@ def bad_host(host: str) -> str | None:
         return "too long"
     # Blanks and control characters are in no name, and would let a name forge lines of a log or an HTTP
     # header.
-    if any(not character.isprintable() or character in ' "\\/@[]' for character in host):
+    if not host.isprintable() or not _IN_NO_NAME.isdisjoint(host):
         return "characters that no host name has"
     return None
