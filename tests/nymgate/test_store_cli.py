@@ -116,6 +116,7 @@ def test_the_password_of_the_database_is_never_shown(person):
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.slow
 def test_an_older_schema_is_brought_up(person, url, tmp_path, kind):
     where = str(tmp_path / "store.sqlite") if kind == "sqlite" else url
     given = {"NYMGATE_STORE__URL": where, "NYMGATE_STORE__KEY": KEY}
