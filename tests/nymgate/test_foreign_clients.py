@@ -25,7 +25,13 @@ from tests.nymgate.foreign_world import (
     website,
 )
 
-KINDS = ["socks4", "socks4a", "socks5", "socks5h", "http", "http-tunnel"]
+KINDS = [
+    "socks5h",
+    *(
+        pytest.param(kind, marks=pytest.mark.slow)
+        for kind in ("socks4", "socks4a", "socks5", "http", "http-tunnel")
+    ),
+]
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +89,7 @@ async def test_curl_is_told_why_not(network, tmp_path, kind):
                 assert f"({91 if kind.startswith('socks4') else reply})" in errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 async def test_curl_speaks_http2_through_every_kind_of_tunnel(network, tmp_path, certificate, kind):
     async with http2_site(certificate) as (secure, body), proxy_on(network, tmp_path) as proxy:
@@ -124,6 +131,7 @@ async def test_ports_for_one_protocol(network, tmp_path):
         assert (await curl("socks4a", http, url))[0] == 97
 
 
+@pytest.mark.slow
 async def test_wget(network, tmp_path, certificate):
     async with (
         website() as (plain, _),
@@ -161,6 +169,7 @@ async def test_aiohttp(network, tmp_path, certificate):
             assert (await response.text()).startswith("E_EXIT_POLICY (exit): ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["http", "socks5h"])
 async def test_requests(network, tmp_path, certificate, kind):
     requests = pytest.importorskip("requests")
@@ -187,6 +196,7 @@ async def test_requests(network, tmp_path, certificate, kind):
         assert await asyncio.to_thread(fetch, f"https://localhost:{secure}/body", through) == BODY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(ProxyType))
 async def test_python_socks(network, tmp_path, kind):
     async with website() as (plain, _), proxy_on(network, tmp_path) as proxy:
