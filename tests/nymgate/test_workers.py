@@ -105,7 +105,7 @@ def test_restarts_come_later_and_later_and_hopeless_beginners_are_given_up():
 def test_a_worker_leaves_to_the_parent_what_there_is_once():
     config = load(environ={}, flags={"workers": 4, "streams.limit": 7}).config
     own = worker_config(config)
-    assert (own.listen.metrics, own.workers, own.streams.limit) == ("", 1, 7)
+    assert (own.listen.metrics, own.listen.web, own.workers, own.streams.limit) == ("", "", 1, 7)
 
 
 # ---- the real thing -----------------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ def arguments(network, count=2):
     )
 
 
-ENVIRON = {"NYMGATE_LISTEN__METRICS": "127.0.0.1:0"}
+ENVIRON = {"NYMGATE_LISTEN__METRICS": "127.0.0.1:0", "NYMGATE_LISTEN__WEB": "127.0.0.1:0"}
 
 
 def folders(tmp_path):
@@ -238,6 +238,8 @@ async def test_all_carry_streams_one_may_die_and_nothing_is_left(network, tmp_pa
         # Streams that stay, so many that each worker has one, and then one worker is killed.
         slow = []
         async with asyncio.timeout(90):
+            while any([await open_streams(folder) for folder in (first, second)]):
+                await asyncio.sleep(0.05)  # those of before are on their way out
             while not all([await open_streams(folder) for folder in (first, second)]):
                 slow.append(group.create_task(outcome_of(fetch(run.port, port, "/slow"))))
                 await until(lambda: len(waiting) == len(slow))
