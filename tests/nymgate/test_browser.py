@@ -125,6 +125,8 @@ async def test_chromium_connects_to_the_proxy_and_to_nothing_else(network, tmp_p
     flags = {
         "network": str(network.net.data_dir / "localnet.toml"),
         "listen.mixed": ["127.0.0.1:0"],
+        "listen.metrics": "",
+        "listen.web": "",
         "mixnet.profile": "uncovered",
     }
     config = load(environ={"HOME": str(tmp_path)}, flags=flags).config

@@ -37,6 +37,8 @@ async def proxy_on(network, folder):
     flags = {
         "network": str(network.net.data_dir / "localnet.toml"),
         "listen.mixed": ["127.0.0.1:0"],
+        "listen.metrics": "",
+        "listen.web": "",
         "mixnet.profile": "uncovered",
     }
     config = load(environ={"HOME": str(folder)}, flags=flags).config
