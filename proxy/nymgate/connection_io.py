@@ -379,7 +379,7 @@ class Connection(asyncio.Protocol):
         if self.phase in (Phase.OPENING, Phase.RELAYING):
             stats.streams -= 1
         self._leave()
-        if self._target is not None:
+        if self._target is not None and self._server.says_ends:
             log.debug(
                 "stream.ended",
                 code=code,

@@ -29,6 +29,11 @@ _BODY: Final = re.compile(
 _OURS: Final = re.compile(
     rb"^(proxy-authorization|(?:x-)?tor-stream-isolation):[ \t]*(.*?)[ \t]*\r$", re.IGNORECASE | re.MULTILINE
 )
+# Most heads have none of the headers that are looked at below, which one look shows.
+_TELLING: Final = re.compile(
+    rb"^[tcpx](?:ransfer-encoding|ontent-length|roxy-authorization|-tor-stream|or-stream)",
+    re.IGNORECASE | re.MULTILINE,
+)
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 
 
@@ -102,14 +107,15 @@ class HttpHandshake:
         first = _FIRST.match(self._buffer, 0, end)
         if first is None or not _FIELDS.fullmatch(self._buffer, first.end(), end):
             return self._done(Event.BAD_REQUEST, refuse("E_HTTP_SYNTAX"))
-        if _BODY.search(self._buffer, first.end(), end):
+        telling = _TELLING.search(self._buffer, first.end(), end) is not None
+        if telling and _BODY.search(self._buffer, first.end(), end):
             return self._done(Event.BAD_REQUEST, refuse("E_HTTP_FRAMING"))
         try:
             target = split_authority(first[1], None)
         except BadRequest as error:
             return self._done(Event.BAD_REQUEST, refuse(error.code))
         self.rest = self._buffer[end:]
-        credential, token = _caller(self._buffer, first.end(), end)
+        credential, token = _caller(self._buffer, first.end(), end) if telling else (None, None)
         return self._done(Event.CONNECT, Connect(target, credential, token))
 
     def _done(self, event: Event, action: Action) -> list[Action]:

@@ -163,6 +163,8 @@ class Owner(Protocol):
     options: ServerOptions
     stats: ServerStats
     loop: asyncio.AbstractEventLoop
+    says_ends: bool
+    """Whether the log has a line for each stream that ended: asking it each time costs more than most of the rest."""
 
     @property
     def draining(self) -> bool:

@@ -7,6 +7,7 @@ listeners and applications.
 import asyncio
 import contextlib
 import functools
+import logging
 import resource
 import socket
 import time
@@ -70,6 +71,7 @@ class SocksServer:
         self.gate = Gate(self.options.admission, access, self.options.queue_seconds)
         self._usage = UsageKeeper(self.gate.usage, usage_file) if usage_file is not None else None
         self._keeping_books = False
+        self.says_ends = _debugs()
         self.stats = ServerStats()
         self.loop = asyncio.get_running_loop()
         self._connections: set[Guest] = set()
@@ -174,6 +176,7 @@ class SocksServer:
         that their next one is judged anew."""
         self.options = options
         self._most = self._room()
+        self.loop.call_soon(self._heed_log)  # which changes next
         access = access if access is not None else self.gate.access
         self.gate.change(options.admission, access, options.queue_seconds)
         for listening in self.stats.listeners.values():
@@ -183,6 +186,9 @@ class SocksServer:
                 connection.end("ok")
         if self.gate.asks_for_users:
             self._keep_books()
+
+    def _heed_log(self) -> None:
+        self.says_ends = _debugs()
 
     def _keep_books(self) -> None:
         """Where there are users: what they use up."""
@@ -251,6 +257,10 @@ class SocksServer:
         if now - self._warned.get(code, -every_seconds) >= every_seconds:
             self._warned[code] = now
             log.warning("listener.refused", code=code, reason=reason)
+
+
+def _debugs() -> bool:
+    return bool(log.bind().is_enabled_for(logging.DEBUG))
 
 
 def _family(host: str) -> socket.AddressFamily:
