@@ -238,7 +238,7 @@ async def test_all_carry_streams_one_may_die_and_nothing_is_left(network, tmp_pa
         # Streams that stay, so many that each worker has one, and then one worker is killed.
         slow = []
         async with asyncio.timeout(90):
-            while any([await open_streams(folder) for folder in (first, second)]):
+            while any([await open_streams(folder) for folder in (first, second)]):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)  # those of before are on their way out
             while not all([await open_streams(folder) for folder in (first, second)]):
                 slow.append(group.create_task(outcome_of(fetch(run.port, port, "/slow"))))
