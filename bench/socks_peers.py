@@ -14,10 +14,10 @@ from typing import ClassVar
 import structlog
 import uvloop
 
-from nymgate.caller import ANYBODY, Caller
-from nymgate.handshake import Target
-from nymgate.server import SocksServer
-from nymgate.upstream import Consumer
+from nymgate.listener.caller import ANYBODY, Caller
+from nymgate.listener.handshake import Target
+from nymgate.listener.server import SocksServer
+from nymgate.listener.upstream import Consumer
 
 
 class EchoStream:

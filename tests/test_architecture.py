@@ -67,10 +67,10 @@ MAY_REACH_OUT = {
     "nym_credentials.chain.transport_io": "the chain",
     "nym_credentials.chain.rest_transport_io": "the chain, where an operator has REST",
     "nym_credentials.signers.client_io": "the signers",
-    "nymgate.mixnet_connector_io": "chain and signers, through our own listener and the mixnet",
+    "nymgate.ways.mixnet_connector_io": "chain and signers, through our own listener and the mixnet",
     "nymgate.cli.localnet": "the faucet of the local network",
-    "nymgate.exec_forward_io": "the proxy, for a command without a network",
-    "nymgate.exec_io": "the proxy, to see whether it runs",
+    "nymgate.apps.exec_forward_io": "the proxy, for a command without a network",
+    "nymgate.apps.exec_io": "the proxy, to see whether it runs",
     "nymgate.asking_io": "a running proxy of this machine: its control socket, its port for metrics",
     "nymgate.cli.demo_fetch": "the demo's application, to the proxy it shows, where curl is missing",
 }

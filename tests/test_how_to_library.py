@@ -15,7 +15,7 @@ import pytest
 
 from nym_localnet.background_io import BackgroundLocalnet
 from nym_localnet.options import LocalnetOptions, Mode
-from nymgate.library_io import Gateway
+from nymgate.apps.library_io import Gateway
 
 PAGES = Path(__file__).parent.parent / "docs" / "how-to"
 

@@ -21,9 +21,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nymgate.apps.httpx_io import httpx_transport
+    from nymgate.apps.library_io import Gateway
     from nymgate.errors import NymgateError
-    from nymgate.httpx_io import httpx_transport
-    from nymgate.library_io import Gateway
 
 try:
     __version__ = version("nymgate")
@@ -33,9 +33,9 @@ except PackageNotFoundError:  # a source tree on the import path that nobody ins
 __all__ = ["Gateway", "NymgateError", "__version__", "httpx_transport"]
 
 _PLACES = {
-    "Gateway": "nymgate.library_io",
+    "Gateway": "nymgate.apps.library_io",
     "NymgateError": "nymgate.errors",
-    "httpx_transport": "nymgate.httpx_io",
+    "httpx_transport": "nymgate.apps.httpx_io",
 }
 
 

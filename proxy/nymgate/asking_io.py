@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from nymgate.errors import NetworkUnreachable
-from nymgate.unix_socket import NAME, socket_path
+from nymgate.listener.unix_socket import NAME, socket_path
 
 LIMIT_SECONDS: Final = 5.0
 MOST_BYTES: Final = 16 << 20

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nym_mixnet.profiles import ENTRY_TICKET_BYTES, TrafficProfile
-from nymgate.money_io import Stock
+from nymgate.purse.money_io import Stock
 from nymgate.units import format_duration, human_bytes
 
 

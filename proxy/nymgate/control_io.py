@@ -17,9 +17,9 @@ from aiohttp import web
 
 from nymgate.health import Health
 from nymgate.health_json import health_body
+from nymgate.listener.unix_socket import NAME, socket_path
 from nymgate.snapshot import Snapshot
 from nymgate.snapshot_json import to_json
-from nymgate.unix_socket import NAME, socket_path
 
 log = structlog.get_logger("nymgate.control")
 
@@ -44,6 +44,7 @@ class ControlServer:
         self._health = health
         self._app = web.Application()
         self._runner: web.AppRunner | None = None
+        self._ends: list[Callable[[], None]] = []
         self.add([web.get("/snapshot", self._get_snapshot), web.get("/health", self._get_health)])
 
     def add(self, routes: Iterable[web.AbstractRouteDef]) -> None:
@@ -68,9 +69,15 @@ class ControlServer:
         self.listening = True
         return self
 
+    def at_end(self, call: Callable[[], None]) -> None:
+        """Call this when it ends, before it waits for requests that are still answered."""
+        self._ends.append(call)
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for call in self._ends:
+            call()
         if self._runner is not None:
             await self._runner.cleanup()
         if self.listening:

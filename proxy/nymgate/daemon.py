@@ -18,21 +18,21 @@ import structlog
 from nym_mixnet.tasks_io import TaskSet
 from nym_sphinx import SYSTEM_RNG
 from nymgate import wiring
-from nymgate.activation_io import READY, STOPPING, notify, reloading
 from nymgate.config import Config
-from nymgate.detect import Speaks
 from nymgate.errors import DataFolderError, NymgateError
-from nymgate.identities_io import Identities
-from nymgate.identity_io import Connected, Identity, Neighbours
-from nymgate.inside_io import inside_connector
+from nymgate.listener.activation_io import READY, STOPPING, notify, reloading
+from nymgate.listener.detect import Speaks
+from nymgate.listener.server import SocksServer
 from nymgate.logs import configure_logs
-from nymgate.money_io import Stock
-from nymgate.purse_io import Purse
+from nymgate.purse.money_io import Stock
+from nymgate.purse.purse_io import Purse
 from nymgate.reload import Changes, compare, merge, named
-from nymgate.server import SocksServer
 from nymgate.signals_io import Signals, unless
-from nymgate.upstream_io import LINK_WAIT_SECONDS, MixnetUpstream
 from nymgate.watch_io import Watch
+from nymgate.ways.identities_io import Identities
+from nymgate.ways.identity_io import Connected, Identity, Neighbours
+from nymgate.ways.inside_io import inside_connector
+from nymgate.ways.upstream_io import LINK_WAIT_SECONDS, MixnetUpstream
 
 __all__ = ["Connected", "Proxy", "make_folder", "run"]
 

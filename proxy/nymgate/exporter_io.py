@@ -14,7 +14,7 @@ from typing import Final, Self
 import structlog
 from aiohttp import web
 
-from nymgate.access import is_loopback
+from nymgate.access.judge import is_loopback
 from nymgate.errors import ListenError
 from nymgate.exposition import exposition
 from nymgate.health import Health
@@ -110,16 +110,16 @@ class Exporter:
         return web.json_response(health_body(health), status=200 if health.ready else 503)
 
 
-def bound(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises ListenError."""
+def bound(host: str, port: int, *, what: str = "metrics", key: str = "listen.metrics") -> socket.socket:
+    """A listening socket. Raises ListenError, which says that ``what`` is served there, as ``key`` asks."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         sock = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         raise ListenError(
-            f"Cannot serve metrics on {shown}: {error.strerror or error}.",
-            "Stop the program that uses the port, or choose another with [listen] metrics; empty is none.",
+            f"Cannot serve {what} on {shown}: {error.strerror or error}.",
+            f"Stop the program that uses the port, or choose another with {key}; empty is none.",
         ) from error
     sock.setblocking(False)
     return sock

@@ -7,6 +7,7 @@ lower layers) goes through the same processors, so there is one format and one l
 
 import logging
 import sys
+from collections import deque
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Final, TextIO
 
@@ -23,6 +24,9 @@ LEVELS: Final = {
 # Chatty neighbours: they get to say warnings. Those that keep data would write it into the log as well.
 _QUIETER: Final = ("aiohttp.access", "asyncio", "aiosqlite", "alembic", "sqlalchemy")
 _DEPTH: Final = 6
+RECENT_LINES: Final = 300
+RECENT: Final[deque[dict[str, Any]]] = deque(maxlen=RECENT_LINES)
+"""The last lines, for the control API and `nymgate debug-dump`: never with a destination, whatever `[log]` says."""
 
 
 class Scrubber:
@@ -52,6 +56,20 @@ class Scrubber:
         return value
 
 
+def remember(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The processor that keeps :data:`RECENT`."""
+    record = event.get("_record")
+    kept = {key: value for key, value in event.items() if not key.startswith("_") and key != "exc_info"}
+    if record is not None:  # of another package: the template of its message, without what was put in
+        kept |= {"event": str(record.msg), "logger": record.name}
+    kept = dict(Scrubber(destinations=False)(None, "", kept))
+    if error := event.get("exc_info"):
+        error = sys.exc_info()[1] if error is True else error[1] if isinstance(error, tuple) else error
+        kept["exception"] = type(error).__name__
+    RECENT.append(kept)
+    return event
+
+
 def configure_logs(
     *, level: str = "info", style: str = "auto", destinations: bool = False, stream: TextIO | None = None
 ) -> None:
@@ -63,6 +81,7 @@ def configure_logs(
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.stdlib.PositionalArgumentsFormatter(),
+        remember,
         Scrubber(destinations=destinations),
     ]
     structlog.configure(

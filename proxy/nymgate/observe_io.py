@@ -16,9 +16,8 @@ from nym_mixnet.client_io import MixnetClient
 from nym_mixnet.client_records import ACK_SECONDS_BOUNDS
 from nymgate import __version__
 from nymgate.health import Facts, Health, Probe, Trouble, judge
-from nymgate.listener_io import FIRST_BYTE_BOUNDS_SECONDS
+from nymgate.listener.listener_io import FIRST_BYTE_BOUNDS_SECONDS
 from nymgate.observe_money_io import MoneyView
-from nymgate.sleep import Rest
 from nymgate.snapshot import (
     SHORT_SECONDS_BOUNDS,
     Costs,
@@ -35,11 +34,13 @@ from nymgate.snapshot import (
     gone,
     plus,
 )
+from nymgate.ways.sleep import Rest
 
 if TYPE_CHECKING:
     from nymgate.daemon import Proxy
-    from nymgate.identity_io import Connected, Identity
+    from nymgate.exits.pool import ExitState
     from nymgate.probe_io import Prober
+    from nymgate.ways.identity_io import Connected, Identity
 
 TICK_SECONDS: Final = 0.5
 _PAGE_BYTES: Final = resource.getpagesize()
@@ -60,6 +61,7 @@ class Observer:
         self._packets_gone = Packets()
         self._changes: dict[int, int] = {}
         self._changes_gone = 0
+        self._awake_seconds = 0.0
         self._money = MoneyView(proxy.purse, self._may_ask, clock=clock) if proxy.purse is not None else None
         self.prober: Prober | None = None
         """What asks whether the way works; its results are part of the snapshot."""
@@ -71,6 +73,8 @@ class Observer:
             due = loop.time() + TICK_SECONDS
             await asyncio.sleep(TICK_SECONDS)
             self._lag.add(max(0.0, loop.time() - due))
+            awake = sum(way.sleeper.state is not Rest.ASLEEP for way in self._ways())
+            self._awake_seconds += awake * (loop.time() - due + TICK_SECONDS)
             self._notice()
 
     async def watch_balance(self) -> None:
@@ -199,6 +203,10 @@ class Observer:
             ),
         )
 
+    def exits(self) -> "list[ExitState]":
+        """The exits of all identities, as each knows them."""
+        return [state for way in self._ways() for state in getattr(way.exit, "exits", list)()]
+
     def _exits(self) -> Exits:
         states: dict[str, int] = {}
         for way in self._ways():
@@ -219,7 +227,7 @@ class Observer:
             way = identity.connected
             name = "connecting" if way is None else _REST[way.sleeper.state]
             states[name] = states.get(name, 0) + 1
-        return Identities(states)
+        return Identities(states, self._awake_seconds, self._proxy.identities.made)
 
 
 def _links_of(client: MixnetClient) -> Links:

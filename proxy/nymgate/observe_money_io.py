@@ -15,16 +15,16 @@ from nym_credentials.purchase.states import PurchaseState
 from nym_credentials.store.records import BookInfo, BookState, Spending
 from nym_credentials.topup.budget import Spent
 from nym_credentials.topup.hindrances import Hindrance
-from nymgate.budget import payments_of
 from nymgate.errors import NymgateError
 from nymgate.health import Trouble
-from nymgate.money import explain_money
+from nymgate.purse.budget import payments_of
+from nymgate.purse.money import explain_money
+from nymgate.purse.supply import SupplyState
 from nymgate.snapshot import SHORT_SECONDS_BOUNDS, Budget, Money, Purse, Tally, TicketStock, TopUp
-from nymgate.supply import SupplyState
 from zknym import TicketType
 
 if TYPE_CHECKING:
-    from nymgate.purse_io import Purse as RunningPurse
+    from nymgate.purse.purse_io import Purse as RunningPurse
 
 log = structlog.get_logger("nymgate.observe")
 

@@ -18,14 +18,14 @@ from nym_mixnet.errors import MixnetError
 from nym_mixnet.lanes import Lane
 from nym_mixnet.link_state import LinkState
 from nymgate.health import Probe
-from nymgate.sleep import Rest
 from nymgate.snapshot import Probes
+from nymgate.ways.sleep import Rest
 
 if TYPE_CHECKING:
     from nym_mixnet.client_io import MixnetClient
     from nym_mixnet.client_records import ClientStats
     from nym_mixnet.outgoing import Sending
-    from nymgate.identity_io import Connected
+    from nymgate.ways.identity_io import Connected
 
 log = structlog.get_logger("nymgate.health")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nymgate.config_docs import reference_page
+from nymgate.control_api import control_page
 from nymgate.errors import ExitCode
 from nymgate.exposition import metrics_page
 from nymgate.profile_docs import profiles_page
@@ -42,6 +43,7 @@ def pages() -> dict[str, str]:
         "cli.md": cli_page(),
         "refusals.md": refusals_page(),
         "metrics.md": metrics_page(),
+        "control-api.md": control_page(),
     }
 
 

@@ -21,12 +21,10 @@ LIVE: Final = frozenset(
         "streams.early_success",
         "streams.handshake_timeout",
         "streams.keep_alive",
-        "streams.keep_alive",
         "access.users_file",
         "access.allow",
         "streams.limit",
         "streams.buffer",
-        "access.users_file",
         "access.allow",
         # identities, for streams from now on
         "streams.connect_timeout",

@@ -297,6 +297,10 @@ class Identities:
 
     states: Mapping[str, int] = _gauge_table()
     """busy, awake, asleep or connecting."""
+    awake_seconds: float = _sum(0.0)
+    """That identities were awake, added up: what cover traffic was paid for."""
+    made: int = _sum()
+    """For keys of isolation, since the start."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,26 +1,32 @@
-"""All that looks at a running proxy and tells about it: observer, probes, control socket, port for metrics."""
+"""All that looks at a running proxy and tells about it: observer, probes, control socket, ports for metrics and page."""
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import structlog
 
 from nym_mixnet.tasks_io import TaskSet
+from nymgate.apps.reachable import Address, Reachable
 from nymgate.control_io import ControlServer
 from nymgate.errors import ListenError
+from nymgate.exits.pool import ExitState
 from nymgate.exporter_io import Exporter
 from nymgate.health import Health
+from nymgate.listener.detect import Speaks
 from nymgate.observe_io import Observer
 from nymgate.probe_io import Prober
 from nymgate.sections.types import split_address
 from nymgate.snapshot import Snapshot
+from nymgate.steering_io import Controls, routes
+from nymgate.web_io import WebServer, serve_web
 from nymgate.wiring import Plan
 
 if TYPE_CHECKING:
     from nymgate.daemon import Proxy
+    from nymgate.purse.money_io import Money
 
 log = structlog.get_logger("nymgate.watch")
 
@@ -36,6 +42,20 @@ class Watch:
         """Routes can be added until it starts."""
         self.metrics: tuple[str, int] | None = None
         """Where metrics are served, with the port that the system chose; None if nowhere."""
+        self.web: WebServer | None = None
+        """The status page and what is beside it; None if it is nowhere."""
+        self.controls = Controls(
+            plan=lambda: proxy.plan,
+            snapshot=self.observer.snapshot,
+            health=self.health,
+            exits=self._exits,
+            reachable=lambda: reachable_at(proxy.addresses, proxy.addresses_apart),
+            money=self._money,
+            buying=proxy.purse.turn if proxy.purse is not None else contextlib.nullcontext(),
+        )
+        """What the control API works with; who runs the proxy says how it is reloaded and ended."""
+        self.control.add(routes(self.controls))
+        self.control.at_end(self.controls.closing.set)
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
@@ -47,6 +67,9 @@ class Watch:
                 self.observer.snapshot,
                 self.health,
                 lambda peer: self._proxy.server.gate.access.permits(peer),
+            )
+            self.web = await serve_web(
+                self.controls, stack, lambda peer: self._proxy.server.gate.access.permits(peer)
             )
             tasks.spawn(self.observer.tick_for_ever(), name="observe")
             tasks.spawn(self.prober.run(), name="probe")
@@ -63,9 +86,22 @@ class Watch:
         """The verdict on what is known now."""
         return self.observer.health()
 
+    async def _exits(self) -> list[ExitState]:
+        return self.observer.exits()
+
+    @contextlib.asynccontextmanager
+    async def _money(self) -> AsyncIterator["Money"]:
+        assert self._proxy.purse is not None
+        yield self._proxy.purse.money  # the store's lock is this process's: opened twice it would be let go
+
 
 def _unix() -> float:
     return time.time()  # looked up at each call: the clock that all other parts read
+
+
+def reachable_at(mixed: Sequence[Address], apart: Mapping[Speaks, Sequence[Address]]) -> Reachable:
+    """Where applications connect to, by what was bound."""
+    return Reachable.of(mixed, apart.get(Speaks.SOCKS, ()), apart.get(Speaks.HTTP, ()))
 
 
 async def serve_metrics(

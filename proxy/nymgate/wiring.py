@@ -25,18 +25,18 @@ from nym_mixnet.tickets import PreparedTicket
 from nym_mixnet.topology import RoutingNode, Topology
 from nym_mixnet.topology_io import FileSource, NymApiSource
 from nym_sphinx import Recipient
-from nymgate.access import AccessRules
-from nymgate.access_plan import access_rules, refuse_exposure, tcp_addresses, unix_paths
+from nymgate.access.judge import AccessRules
+from nymgate.access.plan import access_rules, refuse_exposure, tcp_addresses, unix_paths
 from nymgate.config import Config
-from nymgate.detect import Speaks
-from nymgate.directory_io import ApiDirectory, FileDirectory
 from nymgate.errors import ConfigError, DependencyFailed, ExitCode, NymgateError, StoreBusy
-from nymgate.exit_pool import PoolLimits
-from nymgate.exits import ANYWHERE, Wish, choose_entry
-from nymgate.money import MoneyPlan, explain_money, money_plan
+from nymgate.exits.choice import ANYWHERE, Wish, choose_entry
+from nymgate.exits.pool import PoolLimits
+from nymgate.listener.detect import Speaks
+from nymgate.listener.server import ServerOptions
 from nymgate.networks import Network, resolve_network
-from nymgate.server import ServerOptions
-from nymgate.upstream_io import UpstreamOptions
+from nymgate.purse.money import MoneyPlan, explain_money, money_plan
+from nymgate.ways.directory_io import ApiDirectory, FileDirectory
+from nymgate.ways.upstream_io import UpstreamOptions
 from zknym import TicketType
 
 if TYPE_CHECKING:

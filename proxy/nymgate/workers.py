@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from nymgate.config import Config
-from nymgate.detect import Speaks
 from nymgate.errors import DependencyFailed, ExitCode, NymgateError
+from nymgate.listener.detect import Speaks
 from nymgate.reload import changed
 from nymgate.wiring import Plan
 
@@ -23,7 +23,7 @@ RESTART_FIRST_SECONDS: Final = 1.0
 RESTART_LIMIT_SECONDS: Final = 60.0
 STEADY_SECONDS: Final = 60.0
 """A worker that lived for so long does not count as failing."""
-PARENTS_KEYS: Final[Mapping[str, Any]] = {"listen.metrics": "", "workers": 1}
+PARENTS_KEYS: Final[Mapping[str, Any]] = {"listen.metrics": "", "listen.web": "", "workers": 1}
 """What is the parent's to do: the worker is configured without."""
 
 

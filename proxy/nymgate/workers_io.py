@@ -20,15 +20,15 @@ import structlog
 from nym_mixnet.tasks_io import TaskSet
 from nym_sphinx import SYSTEM_RNG
 from nymgate import wiring
-from nymgate.activation_io import READY, STOPPING, notify
 from nymgate.control_io import ControlServer
 from nymgate.daemon import make_folder
-from nymgate.detect import Speaks
 from nymgate.fleet_io import Fleet
-from nymgate.server import BACKLOG, listen_error, shown_address
+from nymgate.listener.activation_io import READY, STOPPING, notify
+from nymgate.listener.detect import Speaks
+from nymgate.listener.server import BACKLOG, listen_error, shown_address
+from nymgate.listener.unix_socket import NAME
+from nymgate.listener.unix_socket_io import bind_unix
 from nymgate.signals_io import Signals, unless
-from nymgate.unix_socket import NAME
-from nymgate.unix_socket_io import bind_unix
 from nymgate.watch_io import serve_metrics
 from nymgate.workers import (
     After,

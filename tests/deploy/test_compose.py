@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nymgate.access_plan import refuse_exposure
+from nymgate.access.plan import refuse_exposure
 from nymgate.config_layers import load
 from nymgate.sections.types import split_address
 

@@ -11,21 +11,21 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nymgate.access import AccessRules
-from nymgate.access_users import UsersFileInvalid, parse_users
-from nymgate.activation import handed_over
-from nymgate.credential import of_authorization
-from nymgate.detect import MACHINES, MACHINES_WITH_USERS, STRANGERS, Speaks, machine_for
+from nymgate.access.judge import AccessRules
+from nymgate.access.rules import Verdict, destination_rules, parse_pattern
+from nymgate.access.users import UsersFileInvalid, parse_users
 from nymgate.errors import ListenError
-from nymgate.handshake import Answer, Authenticate, Connect, Forward, Refuse
-from nymgate.http_connect import HttpHandshake
-from nymgate.http_forward import CloseStream, End, HttpForward, Open, ToApplication, ToTarget, Tunnel
-from nymgate.http_message import MAX_HEAD_BYTES, BadRequest, split_authority
+from nymgate.listener.activation import handed_over
+from nymgate.listener.credential import of_authorization
+from nymgate.listener.detect import MACHINES, MACHINES_WITH_USERS, STRANGERS, Speaks, machine_for
+from nymgate.listener.handshake import Answer, Authenticate, Connect, Forward, Refuse
+from nymgate.listener.http_connect import HttpHandshake
+from nymgate.listener.http_forward import CloseStream, End, HttpForward, Open, ToApplication, ToTarget, Tunnel
+from nymgate.listener.http_message import MAX_HEAD_BYTES, BadRequest, split_authority
+from nymgate.listener.server import ServerOptions, SocksServer
+from nymgate.listener.socks4 import Socks4Handshake
+from nymgate.listener.socks5 import Socks5Handshake
 from nymgate.refusals import REFUSALS
-from nymgate.rules import Verdict, destination_rules, parse_pattern
-from nymgate.server import ServerOptions, SocksServer
-from nymgate.socks4 import Socks4Handshake
-from nymgate.socks5 import Socks5Handshake
 from tests.fuzz.boxes import boxed, damaged, odd_bytes, pieces
 from tests.nymgate.listener_upstreams import EchoUpstream
 from tests.nymgate.machines import cut, single_bytes

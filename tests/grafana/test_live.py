@@ -57,6 +57,7 @@ async def test_every_panel_and_rule_has_data_and_tickets_agree_with_the_store(tm
             "tickets.ticket_size": f"{SIZE}B",
             "mixnet.profile": "standard",
             "listen.metrics": "127.0.0.1:0",
+            "listen.web": "127.0.0.1:0",
         }
         plan = plan_for(net, tmp_path / "data", **settings)
         async with account_with(net, plan, 400) as money:

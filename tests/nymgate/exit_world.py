@@ -11,8 +11,8 @@ from nym_exit.exit_policy import ExitPolicy
 from nym_exit.options import ExitOptions
 from nym_mixnet.lanes import Lane
 from nym_mixnet.link_state import LinkState
-from nymgate.exit_pool_io import ExitPool
-from nymgate.exits import ExitCandidate
+from nymgate.exits.choice import ExitCandidate
+from nymgate.exits.pool_io import ExitPool
 from tests.exit.fake_network import CLIENT, EXIT, Conditions, Echo, FakeBank, FakeClient, FakeExit
 from tests.nymgate.mixnet_world import identity, recipient
 

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from nymgate.caller import ANYBODY, Caller
-from nymgate.handshake import Target
-from nymgate.upstream import Consumer
+from nymgate.listener.caller import ANYBODY, Caller
+from nymgate.listener.handshake import Target
+from nymgate.listener.upstream import Consumer
 
 
 class TestStream:

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterable
 
-from nymgate.handshake import Action, Connect, Forward, Handshake, Refuse
+from nymgate.listener.handshake import Action, Connect, Forward, Handshake, Refuse
 
 
 def feed_pieces(machine: Handshake, pieces: Iterable[bytes]) -> tuple[list[Action], bytes]:

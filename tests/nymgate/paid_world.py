@@ -13,7 +13,7 @@ from nym_credentials.chain.wallet import phrase_of
 from nym_localnet import Localnet, LocalnetOptions, Mode, PaymentOptions
 from nymgate import wiring
 from nymgate.config_layers import load
-from nymgate.money_io import Money
+from nymgate.purse.money_io import Money
 from nymgate.sensitive import Sensitive
 from zknym import TicketType
 
@@ -47,6 +47,7 @@ def plan_for(net: Localnet, folder: Path, **flags: Any) -> wiring.Plan:
         "network": str(net.data_dir / "localnet.toml"),
         "listen.mixed": ["127.0.0.1:0"],
         "listen.metrics": "",
+        "listen.web": "",
         "mixnet.profile": "uncovered",
         "tickets.top_up": False,
     }

@@ -57,7 +57,7 @@ async def running(folder, *arguments, ready=True, environ=None):
         *(sys.executable, "-m", "nymgate", "run", "--data-dir", str(folder / "data"), *arguments),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={"PATH": os.environ["PATH"], "HOME": str(folder)} | (environ or {}),
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), "NYMGATE_LISTEN__WEB": ""} | (environ or {}),
     )
     run = Running(process)
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from nymgate.access_plan import access_rules, is_local, refuse_exposure
+from nymgate.access.plan import access_rules, is_local, refuse_exposure
+from nymgate.access.rules import Verdict
 from nymgate.config_layers import load
 from nymgate.errors import ConfigError
-from nymgate.handshake import Target
+from nymgate.listener.handshake import Target
 from nymgate.networks import KNOWN_NETWORKS, Network
-from nymgate.rules import Verdict
 from nymgate.wiring import make_plan
 from tests.nymgate.users import users_file
 

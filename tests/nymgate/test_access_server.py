@@ -12,17 +12,17 @@ import time
 import pytest
 import structlog
 
-from nymgate import server as server_module
-from nymgate.access import AccessRules, parse_networks
-from nymgate.access_io import Doorkeeper, TooManyGuesses
-from nymgate.access_usage import Usage, periods
-from nymgate.access_usage_io import UsageKeeper, add_and_read
-from nymgate.access_users import Limits, is_right
-from nymgate.credential import Credential
-from nymgate.detect import Speaks
+from nymgate.access.doorkeeper_io import Doorkeeper, TooManyGuesses
+from nymgate.access.judge import AccessRules, parse_networks
+from nymgate.access.rules import destination_rules
+from nymgate.access.usage import Usage, periods
+from nymgate.access.usage_io import UsageKeeper, add_and_read
+from nymgate.access.users import Limits, is_right
 from nymgate.errors import ListenError, Reply
-from nymgate.rules import destination_rules
-from nymgate.server import ServerOptions, SocksServer
+from nymgate.listener import server as server_module
+from nymgate.listener.credential import Credential
+from nymgate.listener.detect import Speaks
+from nymgate.listener.server import ServerOptions, SocksServer
 from tests.nymgate.listener_upstreams import EchoUpstream, SlowUpstream, TestUpstream
 from tests.nymgate.socks_client import GREETING, connect_request, dial
 from tests.nymgate.users import user
@@ -530,7 +530,7 @@ class TestUnixSockets:
     def test_the_umask_is_as_before(self, tmp_path):
         before = os.umask(0o022)
         try:
-            from nymgate.unix_socket_io import bind_unix
+            from nymgate.listener.unix_socket_io import bind_unix
 
             sock, _inode = bind_unix(tmp_path / "s", 0o600, 5)
             sock.close()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from nymgate.access_users import (
+from nymgate.access.users import (
     Limits,
     User,
     UsersFileInvalid,

@@ -13,11 +13,11 @@ import time
 import aiohttp
 import pytest
 
-from nymgate.access import is_loopback
-from nymgate.activation import HandedOver, handed_over
-from nymgate.activation_io import READY, Activated, in_place, notify
+from nymgate.access.judge import is_loopback
 from nymgate.config_layers import load
 from nymgate.errors import ConfigError, ListenError
+from nymgate.listener.activation import HandedOver, handed_over
+from nymgate.listener.activation_io import READY, Activated, in_place, notify
 from nymgate.watch_io import serve_metrics
 from nymgate.wiring import make_plan
 from tests.nymgate.socks_client import GREETING, connect_request
@@ -27,9 +27,9 @@ TOOL = shutil.which("systemd-socket-activate")
 SERVICE = textwrap.dedent(
     """
     import asyncio, os, sys
-    from nymgate.activation_io import READY, Activated, notify
-    from nymgate.detect import Speaks
-    from nymgate.server import SocksServer
+    from nymgate.listener.activation_io import READY, Activated, notify
+    from nymgate.listener.detect import Speaks
+    from nymgate.listener.server import SocksServer
     from tests.nymgate.listener_upstreams import EchoUpstream
 
     async def main():
@@ -198,7 +198,7 @@ def test_what_is_no_listening_socket_is_an_error(kind, tmp_path):
     script = textwrap.dedent(
         f"""
         import os, socket
-        from nymgate.activation_io import Activated
+        from nymgate.listener.activation_io import Activated
         from nymgate.errors import ListenError
         kind = {kind!r}
         if kind == "file":

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from nymgate.admission import Admission, AdmissionLimits
+from nymgate.access.admission import Admission, AdmissionLimits
 
 
 def admission(**limits):

@@ -16,10 +16,10 @@ from nym_localnet import exit_targets_io
 from nym_localnet.background_io import BackgroundLocalnet
 from nym_localnet.options import LocalnetOptions
 from nymgate import wiring
+from nymgate.apps.pac import pac_file
+from nymgate.apps.reachable import Reachable
 from nymgate.config_layers import load
 from nymgate.daemon import Proxy
-from nymgate.pac import pac_file
-from nymgate.reachable import Reachable
 
 INSIDE = Path(__file__).parent / "inside_browser.py"
 HOST = "page.example"

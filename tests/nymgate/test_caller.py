@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nymgate.caller import ANYBODY, Caller
-from nymgate.credential import Credential, credential, of_authorization
-from nymgate.server import SocksServer
+from nymgate.listener.caller import ANYBODY, Caller
+from nymgate.listener.credential import Credential, credential, of_authorization
+from nymgate.listener.server import SocksServer
 from tests.nymgate.listener_upstreams import EchoUpstream
 from tests.nymgate.socks_client import connect_request, dial
 

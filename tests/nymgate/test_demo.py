@@ -15,7 +15,7 @@ from nymgate.cli.demo_money import Bought
 from nymgate.cli.demo_show import Show, rows
 from nymgate.cli.demo_site import Site
 from nymgate.errors import DemoFailed
-from nymgate.server import SocksServer
+from nymgate.listener.server import SocksServer
 from tests.nymgate.listener_upstreams import RefusingUpstream
 
 pytestmark = pytest.mark.timeout(200)  # the demo gives itself two minutes

@@ -7,7 +7,7 @@ import pytest
 
 from nym_mixnet.errors import NymApiError
 from nym_mixnet.topology_io import NymApiOptions, NymApiSource
-from nymgate.directory_io import DIRECT_AFTER_FAILURES, MAX_AGE_SECONDS, RunningDirectory
+from nymgate.ways.directory_io import DIRECT_AFTER_FAILURES, MAX_AGE_SECONDS, RunningDirectory
 from tests.nymgate.mixnet_world import identity, node, topology
 
 NODES = topology(node(1, identity(1)))

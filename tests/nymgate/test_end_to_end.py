@@ -19,13 +19,14 @@ from typer.testing import CliRunner
 from nym_localnet.background_io import BackgroundLocalnet
 from nym_localnet.options import LocalnetOptions, Mode
 from nym_sphinx import b58encode
-from nymgate import identity_io, wiring
+from nymgate import wiring
 from nymgate.cli import app
 from nymgate.config_layers import load
 from nymgate.daemon import Proxy
 from nymgate.errors import ExitCode, Reply, StoreBusy
-from nymgate.sleep import Rest
-from nymgate.upstream_io import UpstreamOptions
+from nymgate.ways import identity_io
+from nymgate.ways.sleep import Rest
+from nymgate.ways.upstream_io import UpstreamOptions
 from tests.nymgate.socks_client import through
 
 BODY = random.Random(1).randbytes(1_500_000)
@@ -75,6 +76,7 @@ def plan_for(network, folder, **flags):
         "network": str(network.net.data_dir / "localnet.toml"),
         "listen.mixed": ["127.0.0.1:0"],
         "listen.metrics": "",
+        "listen.web": "",
         "mixnet.profile": "uncovered",
     }
     config = load(environ={"HOME": str(folder)}, flags=settings | flags).config

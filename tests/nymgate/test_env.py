@@ -8,10 +8,10 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from nymgate.apps.proxy_variables import Shell, all_names, assignments, proxy_variables, shell_of
+from nymgate.apps.reachable import Reachable, proxy_url
 from nymgate.cli import app
 from nymgate.errors import ConfigError
-from nymgate.proxy_variables import Shell, all_names, assignments, proxy_variables, shell_of
-from nymgate.reachable import Reachable, proxy_url
 from nymgate.sections.listen import Listen
 
 BOTH = Reachable.of([("127.0.0.1", 1080)], [], [])

@@ -16,11 +16,11 @@ from aiohttp import web
 from nym_localnet.background_io import BackgroundLocalnet
 from nym_localnet.options import LocalnetOptions, Mode
 from nymgate import wiring
+from nymgate.apps.confinement import Confinement
+from nymgate.apps.exec_plan import ExecPlan, Route, exit_code
+from nymgate.apps.reachable import Reachable
 from nymgate.config_layers import load
-from nymgate.confinement import Confinement
 from nymgate.daemon import Proxy
-from nymgate.exec_plan import ExecPlan, Route, exit_code
-from nymgate.reachable import Reachable
 
 NYMGATE = [sys.executable, "-c", "from nymgate.cli import main; main()"]
 HELLO = b"hello through the mixnet"

@@ -20,8 +20,8 @@ from nymgate.cli import app
 from nymgate.config_layers import load
 from nymgate.daemon import Proxy
 from nymgate.errors import ConfigError, Reply
-from nymgate.exit_pool import PoolLimits
-from nymgate.upstream_io import UpstreamOptions
+from nymgate.exits.pool import PoolLimits
+from nymgate.ways.upstream_io import UpstreamOptions
 from tests.nymgate.socks_client import through
 
 HTTPS_ONLY = "ExitPolicy accept *:443\nExitPolicy reject *:*"

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from nym_exit.exit_policy import ExitPolicy
 from nym_sphinx import Recipient
-from nymgate.exit_pool import (
+from nymgate.exits.choice import ExitCandidate, Verdict, shuffled, verdict, weight
+from nymgate.exits.pool import (
     NEXT,
     Answer,
     Event,
@@ -25,7 +26,6 @@ from nymgate.exit_pool import (
     suspect_after,
     to_try,
 )
-from nymgate.exits import ExitCandidate, Verdict, shuffled, verdict, weight
 from tests.nymgate.mixnet_world import identity, recipient
 
 LIMITS = PoolLimits()

@@ -15,8 +15,8 @@ from nym_mixnet.errors import NymApiError
 from nym_mixnet.link_state import LinkState
 from nym_mixnet.tasks_io import TaskSet
 from nymgate.errors import NoUsableExit, StreamRefused
-from nymgate.exit_pool import PoolLimits
-from nymgate.exits import ExitCandidate
+from nymgate.exits.choice import ExitCandidate
+from nymgate.exits.pool import PoolLimits
 from tests.exit.fake_network import CLIENT, Echo
 from tests.exit.virtual_time import run_virtual
 from tests.nymgate.exit_world import TARGET, TEXT, Exits, exactly

@@ -7,8 +7,7 @@ import pytest
 from nym_exit.exit_policy import ExitPolicy
 from nym_mixnet.errors import TopologyUnusable
 from nym_sphinx import b58encode
-from nymgate.exit_listing import Probed, exit_lines, exit_rows
-from nymgate.exits import (
+from nymgate.exits.choice import (
     ExitCandidate,
     Reachable,
     Wish,
@@ -20,6 +19,7 @@ from nymgate.exits import (
     usable_exits,
     wished_exits,
 )
+from nymgate.exits.listing import Probed, exit_lines, exit_rows
 from tests.nymgate.mixnet_world import identity, node, recipient, requester, topology
 
 RNG = random.Random(7)

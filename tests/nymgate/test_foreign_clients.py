@@ -12,7 +12,7 @@ from python_socks.async_.asyncio import Proxy as ForeignProxy
 
 from nym_localnet.background_io import BackgroundLocalnet
 from nym_localnet.options import LocalnetOptions, Mode
-from nymgate.detect import Speaks
+from nymgate.listener.detect import Speaks
 from tests.nymgate.foreign_world import (
     BODY,
     HELLO,

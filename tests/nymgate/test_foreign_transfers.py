@@ -16,7 +16,7 @@ from aiohttp import ClientSession, web
 
 from nym_localnet.background_io import BackgroundLocalnet
 from nym_localnet.options import LocalnetOptions, Mode
-from nymgate.library_io import Gateway
+from nymgate.apps.library_io import Gateway
 from tests.nymgate.foreign_world import (
     BODY,
     HELLO,

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nymgate.credential import Credential
-from nymgate.handshake import Connect, Forward, Refuse, Target
-from nymgate.http_connect import TRANSITIONS, Event, HttpHandshake, State
-from nymgate.http_message import MAX_HEAD_BYTES, understand
+from nymgate.listener.credential import Credential
+from nymgate.listener.handshake import Connect, Forward, Refuse, Target
+from nymgate.listener.http_connect import TRANSITIONS, Event, HttpHandshake, State
+from nymgate.listener.http_message import MAX_HEAD_BYTES, understand
 from nymgate.refusals import REFUSALS
 from tests.nymgate.machines import cut, feed_pieces, single_bytes
 

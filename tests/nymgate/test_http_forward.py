@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nymgate.handshake import Target
-from nymgate.http_forward import (
+from nymgate.listener.handshake import Target
+from nymgate.listener.http_forward import (
     TRANSITIONS,
     CloseStream,
     End,
@@ -18,7 +18,7 @@ from nymgate.http_forward import (
     ToTarget,
     Tunnel,
 )
-from nymgate.http_message import MAX_HEAD_BYTES
+from nymgate.listener.http_message import MAX_HEAD_BYTES
 from nymgate.refusals import REFUSALS
 from tests.nymgate.machines import cut, single_bytes
 

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nym_exit.errors import ConnectFailed, ExitRefused, ExitSilent
-from nymgate.detect import Speaks
+from nymgate.listener.detect import Speaks
+from nymgate.listener.server import ServerOptions, SocksServer
 from nymgate.refusals import REFUSALS
-from nymgate.server import ServerOptions, SocksServer
 from tests.nymgate.listener_upstreams import EchoUpstream, RefusingUpstream, SlowUpstream, TestUpstream
 from tests.nymgate.socks_client import dial
 

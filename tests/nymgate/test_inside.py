@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from nymgate.errors import Reply, StreamRefused
-from nymgate.inside_io import inside_connector
+from nymgate.ways.inside_io import inside_connector
 
 BODY = bytes(range(256)) * 4096
 

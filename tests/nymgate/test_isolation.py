@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from nymgate.caller import ANYBODY, Caller
-from nymgate.handshake import Target
-from nymgate.isolation import RULES, Isolation, IsolationKey, Kind, Register, Verdict
+from nymgate.listener.caller import ANYBODY, Caller
+from nymgate.listener.handshake import Target
+from nymgate.ways.isolation import RULES, Isolation, IsolationKey, Kind, Register, Verdict
 
 SECRET = bytes(range(32))
 SITE = Target("site.example", 443)

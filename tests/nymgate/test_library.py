@@ -21,11 +21,11 @@ import nymgate
 from nym_exit.errors import StreamLost
 from nym_localnet.background_io import BackgroundLocalnet
 from nym_localnet.options import LocalnetOptions, Mode
+from nymgate.apps.library_io import Gateway, NotRunning
+from nymgate.apps.stream_transport_io import StreamTransport
 from nymgate.config_layers import load
 from nymgate.errors import ConfigError, NetworkUnreachable, NymgateError, StoreBusy, StreamRefused
-from nymgate.handshake import Target
-from nymgate.library_io import Gateway, NotRunning
-from nymgate.stream_transport_io import StreamTransport
+from nymgate.listener.handshake import Target
 from tests.nymgate.listener_upstreams import TestUpstream
 
 BODY = random.Random(3).randbytes(300_000)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from nymgate.access import AccessRules
+from nymgate.access.judge import AccessRules
 from nymgate.errors import Reply
-from nymgate.server import ServerOptions, SocksServer
+from nymgate.listener.server import ServerOptions, SocksServer
 from tests.nymgate.listener_upstreams import EchoUpstream, TestUpstream
 from tests.nymgate.socks_client import GREETING, connect_request, dial, through
 from tests.nymgate.users import user
@@ -28,7 +28,7 @@ SERVICE = """
     import uvloop
     sys.path.insert(0, {here!r})
     from nymgate.logs import configure_logs
-    from nymgate.server import ServerOptions, SocksServer
+    from nymgate.listener.server import ServerOptions, SocksServer
     from tests.nymgate.listener_upstreams import EchoUpstream
 
     configure_logs(level="error", style="text", destinations=False)

@@ -10,7 +10,7 @@ import warnings
 import pytest
 import structlog
 
-from nymgate.handshake import Target
+from nymgate.listener.handshake import Target
 from nymgate.logs import configure_logs
 from nymgate.sensitive import Kind, Sensitive, destination
 

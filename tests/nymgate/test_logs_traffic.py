@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from nymgate.money_io import Money
+from nymgate.purse.money_io import Money
 from nymgate.sensitive import Sensitive
 from tests.nymgate.paid_world import LIMIT_SECONDS, NYM, new_phrase, paying_network, plan_for
 from tests.nymgate.socks_client import dial
@@ -79,7 +79,12 @@ async def test_traffic_at_debug_level_names_nothing(tmp_path, style):
             *("--data-dir", str(tmp_path), "--profile", "uncovered"),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment | {"NYMGATE_LISTEN__METRICS": "127.0.0.1:0", "HOME": str(tmp_path)},
+            env=environment
+            | {
+                "NYMGATE_LISTEN__METRICS": "127.0.0.1:0",
+                "NYMGATE_LISTEN__WEB": "127.0.0.1:0",
+                "HOME": str(tmp_path),
+            },
         )
         said: list[str] = []
         ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()

@@ -17,6 +17,7 @@ from nymgate.exposition import exposition, metrics_page
 from nymgate.health import Facts, Layer, judge
 from nymgate.metric_kinds import OTHER, TICKET_TYPES, Kind
 from nymgate.metrics import METRICS, OUTCOMES
+from nymgate.purse.supply import COMING, NO_ACCOUNT, OUT_OF_TICKETS
 from nymgate.snapshot import (
     SHORT_SECONDS_BOUNDS,
     Budget,
@@ -34,7 +35,6 @@ from nymgate.snapshot import (
     TopUp,
     merge,
 )
-from nymgate.supply import COMING, NO_ACCOUNT, OUT_OF_TICKETS
 from tests.nymgate.snapshots import snapshots
 from zknym import TicketType
 

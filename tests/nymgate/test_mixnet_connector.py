@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from nymgate.errors import Reply
-from nymgate.mixnet_connector_io import mixnet_connector
+from nymgate.ways.mixnet_connector_io import mixnet_connector
 
 
 @contextlib.asynccontextmanager
@@ -141,7 +141,7 @@ async def test_without_a_listener_nothing_is_sent(no_names):
 
 async def test_should_aiohttp_change_the_way_it_connects_nothing_goes_around(monkeypatch, no_names):
     """Its own way of connecting, which ours replaces, finds no socket to connect with."""
-    from nymgate import mixnet_connector_io
+    from nymgate.ways import mixnet_connector_io
 
     monkeypatch.delattr(mixnet_connector_io.MixnetConnector, "_wrap_create_connection")
     async with website() as web_port, socks() as (port, asked), session(port) as http:

@@ -32,8 +32,8 @@ from nymgate import wiring
 from nymgate.cli.app import as_ours
 from nymgate.config_layers import load
 from nymgate.errors import ConfigError, ExitCode
-from nymgate.money import explain_money, money_plan
 from nymgate.networks import Network
+from nymgate.purse.money import explain_money, money_plan
 from nymgate.sensitive import Sensitive
 
 CHAIN = Network("mainnet", MAINNET.nym_api_urls, MAINNET)

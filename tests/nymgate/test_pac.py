@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nymgate.pac import pac_file
-from nymgate.reachable import Reachable
+from nymgate.apps.pac import pac_file
+from nymgate.apps.reachable import Reachable
 
 URLS = [
     "https://example.com/",

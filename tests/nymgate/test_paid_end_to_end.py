@@ -9,7 +9,7 @@ import pytest
 from nym_credentials.purchase.steps import Point
 from nymgate.daemon import Proxy
 from nymgate.errors import ExitCode
-from nymgate.money_io import Money
+from nymgate.purse.money_io import Money
 from tests.nymgate.paid_world import (
     LIMIT_SECONDS,
     TICKET_BYTES,

@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 
 from nym_mixnet.profiles import PROFILES
 from nymgate.config_layers import load, settings
-from nymgate.privacy import (
+from nymgate.privacy.facts_io import identities_in
+from nymgate.privacy.findings import judge
+from nymgate.privacy.money import NEAR_SECONDS, covered, tail
+from nymgate.privacy.report import (
     Book,
     Claim,
     Deposit,
@@ -25,9 +28,6 @@ from nymgate.privacy import (
     Severity,
     Usage,
 )
-from nymgate.privacy_findings import judge
-from nymgate.privacy_io import identities_in
-from nymgate.privacy_money import NEAR_SECONDS, covered, tail
 
 HIGH, MEDIUM, LOW, UNKNOWN, NONE = Severity
 PAYS = Habits(pays=True)

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from nym_credentials.store.records import Settlement
-from nymgate.privacy import Habits, Severity
-from nymgate.privacy_findings import judge
-from nymgate.privacy_io import usage_of
+from nymgate.privacy.facts_io import usage_of
+from nymgate.privacy.findings import judge
+from nymgate.privacy.report import Habits, Severity
 from tests.nymgate.paid_world import LIMIT_SECONDS, account_with, buy, paying_network, plan_for
 from zknym import TicketType
 

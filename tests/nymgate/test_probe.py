@@ -13,7 +13,7 @@ from nym_mixnet.link_state import LinkState
 from nym_mixnet.outgoing import Sending
 from nymgate.health import State
 from nymgate.probe_io import Prober
-from nymgate.sleep import Rest
+from nymgate.ways.sleep import Rest
 from tests.exit.virtual_time import run_virtual
 from tests.nymgate.paid_world import until
 from tests.nymgate.watched_world import watched

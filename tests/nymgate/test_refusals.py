@@ -8,7 +8,7 @@ import pytest
 import nym_exit.errors
 from nym_exit.errors import BadTarget, ExitError, MixnetDown, OpenError, StreamClosed, StreamError
 from nymgate.errors import Reply, StreamRefused
-from nymgate.http_message import answer
+from nymgate.listener.http_message import answer
 from nymgate.refusals import REFUSALS, Refusal, refusal_of
 
 SOURCES = sorted((Path(__file__).parents[2] / "proxy/nymgate").rglob("*.py"))

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nymgate.addresses import PRIVATE_NETWORKS, place, plain_address
-from nymgate.handshake import Target
-from nymgate.rules import EVERYWHERE, Verdict, destination_rules, parse_pattern
+from nymgate.access.addresses import PRIVATE_NETWORKS, place, plain_address
+from nymgate.access.rules import EVERYWHERE, Verdict, destination_rules, parse_pattern
+from nymgate.listener.handshake import Target
 
 PUBLIC = destination_rules([], [], private=False)
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from nym_exit.errors import ConnectFailed, ExitRefused, ExitSilent
 from nymgate.errors import ListenError, Reply, StreamRefused
-from nymgate.listener_io import Phase
-from nymgate.server import ServerOptions, SocksServer
+from nymgate.listener.listener_io import Phase
+from nymgate.listener.server import ServerOptions, SocksServer
 from tests.nymgate.listener_upstreams import (
     EchoUpstream,
     RefusingUpstream,
@@ -460,7 +460,7 @@ async def test_phases_end():
 STARVED = """
     import asyncio, contextlib, resource, socket, sys
     import uvloop
-    from nymgate.server import SocksServer, ServerOptions
+    from nymgate.listener.server import SocksServer, ServerOptions
     sys.path.insert(0, {here!r})
     from tests.nymgate.listener_upstreams import EchoUpstream
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nymgate.sleep import Rest, SleepCore
+from nymgate.ways.sleep import Rest, SleepCore
 
 
 def test_sleeps_after_the_time_without_streams():

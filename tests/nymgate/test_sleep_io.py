@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from nymgate.sleep import Rest
-from nymgate.sleep_io import Sleeper
+from nymgate.ways.sleep import Rest
+from nymgate.ways.sleep_io import Sleeper
 from tests.exit.virtual_time import run_virtual
 
 

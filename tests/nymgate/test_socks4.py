@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nymgate.credential import credential
-from nymgate.handshake import Connect, Refuse, Target, bad_host
+from nymgate.listener.credential import credential
+from nymgate.listener.handshake import Connect, Refuse, Target, bad_host
+from nymgate.listener.socks4 import TRANSITIONS, Event, Socks4Handshake, State
 from nymgate.refusals import REFUSALS
-from nymgate.socks4 import TRANSITIONS, Event, Socks4Handshake, State
 from tests.nymgate.machines import cut, feed_pieces, single_bytes
 
 REJECTED = b"\x00\x5b" + bytes(6)

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nymgate.credential import Credential
 from nymgate.errors import Reply
-from nymgate.handshake import Answer, Authenticate, Connect, Refuse, Target, bad_host
+from nymgate.listener.credential import Credential
+from nymgate.listener.handshake import Answer, Authenticate, Connect, Refuse, Target, bad_host
+from nymgate.listener.socks5 import TRANSITIONS, Event, Socks5Handshake, State, reply
 from nymgate.refusals import REFUSALS
-from nymgate.socks5 import TRANSITIONS, Event, Socks5Handshake, State, reply
 
 GREETING = b"\x05\x01\x00"
 CHOSEN = Answer(b"\x05\x00")

@@ -17,10 +17,10 @@ from nym_credentials.topup.control import Assessment, Decision, Need
 from nym_credentials.topup.hindrances import WORDS, Hindrance, Supply
 from nym_credentials.topup.settings import BudgetLimits
 from nym_credentials.topup.topup_io import TopUpStatus
-from nymgate.budget import judge_quote, payments_of
 from nymgate.errors import Reply
+from nymgate.purse.budget import judge_quote, payments_of
+from nymgate.purse.supply import Circumstances, refusal, supply_state
 from nymgate.refusals import OWNERS, REFUSALS
-from nymgate.supply import Circumstances, refusal, supply_state
 from zknym import TicketType
 
 NOW = datetime(2026, 11, 23, 15, 0, tzinfo=UTC).timestamp()

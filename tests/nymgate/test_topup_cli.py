@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from nym_credentials.topup.burn import BurnMeter
-from nymgate.burn_feed_io import METER, profile_rates
 from nymgate.config_layers import data_dir, load
-from nymgate.money import money_plan
-from nymgate.money_io import Money
 from nymgate.networks import resolve_network
+from nymgate.purse.burn_feed_io import METER, profile_rates
+from nymgate.purse.money import money_plan
+from nymgate.purse.money_io import Money
 from tests.nymgate.paid_world import NYM
 
 pytestmark = pytest.mark.timeout(300)

@@ -13,12 +13,12 @@ import pytest
 from nym_credentials.topup.hindrances import Hindrance, Supply
 from nym_mixnet.link_state import LinkState
 from nym_mixnet.tasks_io import TaskSet
-from nymgate import purse_io
-from nymgate.burn_feed_io import METER
 from nymgate.daemon import Proxy
 from nymgate.errors import StreamRefused
-from nymgate.money_io import Money
-from nymgate.purse_io import Purse
+from nymgate.purse import purse_io
+from nymgate.purse.burn_feed_io import METER
+from nymgate.purse.money_io import Money
+from nymgate.purse.purse_io import Purse
 from nymgate.sensitive import Sensitive
 from tests.credentials.store.postgres import postgres_server
 from tests.nymgate.paid_world import (

@@ -10,11 +10,11 @@ from nym_exit.errors import ConnectFailed, ExitRefused, ExitSilent
 from nym_exit.options import ExitOptions
 from nym_mixnet.link_state import LinkState
 from nymgate.errors import Reply, StreamRefused
-from nymgate.handshake import Target
+from nymgate.listener.handshake import Target
 from nymgate.refusals import refusal_of
-from nymgate.sleep import Rest
-from nymgate.sleep_io import Sleeper
-from nymgate.upstream_io import MixnetUpstream, UpstreamOptions, Way
+from nymgate.ways.sleep import Rest
+from nymgate.ways.sleep_io import Sleeper
+from nymgate.ways.upstream_io import MixnetUpstream, UpstreamOptions, Way
 from tests.exit.fake_network import EXIT, Conditions, Echo, FakeClient, FakeExit
 from tests.exit.virtual_time import run_virtual
 

@@ -18,9 +18,9 @@ from nymgate.daemon import Proxy
 from nymgate.errors import ListenError
 from nymgate.exporter_io import Exporter
 from nymgate.health import LAYERS
-from nymgate.sleep import Rest
-from nymgate.unix_socket import NAME
+from nymgate.listener.unix_socket import NAME
 from nymgate.watch_io import serve_metrics
+from nymgate.ways.sleep import Rest
 from tests.nymgate.paid_world import until
 from tests.nymgate.socks_client import connect_request, dial, through
 from tests.nymgate.test_end_to_end import website

@@ -85,7 +85,7 @@ async def test_workers_are_one_proxy_for_prometheus_and_for_healthcheck(tmp_path
         port = free.getsockname()[1]
     async with Localnet(LocalnetOptions(mode=Mode.PROCESSES)) as net, echo() as target:
         flags = ["--network", str(net.data_dir / "localnet.toml")]
-        environ = {"NYMGATE_LISTEN__METRICS": f"127.0.0.1:{port}"}
+        environ = {"NYMGATE_LISTEN__METRICS": f"127.0.0.1:{port}", "NYMGATE_LISTEN__WEB": ""}
         arguments = [*flags, "--listen", "127.0.0.1:0", "--profile", "uncovered", "--workers", "2"]
 
         def check(*more):

@@ -23,10 +23,10 @@ from nym_sphinx import b58encode
 from nymgate import wiring
 from nymgate.banner import Banner
 from nymgate.config_layers import load
-from nymgate.detect import Speaks
 from nymgate.errors import ConfigError, ExitCode, NetworkUnreachable
-from nymgate.exit_pool import PoolLimits
-from nymgate.money_io import Stock
+from nymgate.exits.pool import PoolLimits
+from nymgate.listener.detect import Speaks
+from nymgate.purse.money_io import Stock
 from tests.nymgate.mixnet_world import identity, recipient
 
 EXIT = str(recipient(identity(2)))

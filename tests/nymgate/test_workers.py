@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from nym_localnet.background_io import BackgroundLocalnet
 from nymgate.config_layers import load
-from nymgate.detect import Speaks
 from nymgate.errors import ExitCode, StoreBusy
+from nymgate.listener.detect import Speaks
 from nymgate.workers import (
     RESTART_LIMIT_SECONDS,
     RULES,

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from nymgate.access_users import Limits, PasswordHash, User, format_line
+from nymgate.access.users import Limits, PasswordHash, User, format_line
 
 
 def cheap_hash(password: bytes, salt: bytes = b"saltsalt") -> PasswordHash:

@@ -20,6 +20,7 @@ def watched_plan(network, folder, **flags):
         "network": str(network.data_dir / "localnet.toml"),
         "listen.mixed": ["127.0.0.1:0"],
         "listen.metrics": "127.0.0.1:0",
+        "listen.web": "127.0.0.1:0",
         "mixnet.profile": "uncovered",
     }
     config = load(environ={"HOME": str(folder)}, flags=settings | flags).config

@@ -34,6 +34,7 @@ async def proxy_on(network_file: Path, folder: Path, **flags: Any) -> AsyncItera
         "network": str(network_file),
         "listen.mixed": ["127.0.0.1:0"],
         "listen.metrics": "",
+        "listen.web": "",
         "mixnet.profile": "uncovered",
     }
     plan = wiring.make_plan(

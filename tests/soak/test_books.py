@@ -23,7 +23,7 @@ from nym_credentials.topup.reconcile import ChainDeposit, reconcile
 from nym_localnet.background_io import BackgroundLocalnet
 from nym_localnet.options import LocalnetOptions, Mode
 from nym_localnet.payment_options import PaymentOptions
-from nymgate.money_io import Money
+from nymgate.purse.money_io import Money
 from nymgate.sensitive import Sensitive
 from tests.nymgate.paid_world import NYM, TICKET_BYTES, new_phrase, plan_for
 from tests.nymgate.socks_client import through

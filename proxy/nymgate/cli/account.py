@@ -20,7 +20,7 @@ from nymgate.cli.options import (
 from nymgate.errors import CommandRefused, ConfigError
 
 if TYPE_CHECKING:
-    from nymgate.money_io import Money
+    from nymgate.purse.money_io import Money
     from nymgate.sensitive import Sensitive
 
 PHRASE_BYTES: Final = 4096

@@ -22,6 +22,7 @@ from nymgate.cli import (
     localnet,
     privacy,
     run,
+    status,
     store,
     tickets,
     topup,
@@ -69,7 +70,7 @@ def as_ours(error: BaseException) -> NymgateError:
     if isinstance(error, BaseExceptionGroup):
         return as_ours(error.exceptions[0])
     if hasattr(error, "layer") and hasattr(error, "happened"):
-        from nymgate.money import explain_money
+        from nymgate.purse.money import explain_money
 
         return explain_money(cast("CredentialsError", error))
     if hasattr(error, "layer") and hasattr(error, "kind"):
@@ -129,6 +130,7 @@ app.command("env")(env.env)
 app.command("exec", context_settings={"allow_interspersed_args": False})(exec_.exec_)
 app.command("gateways")(gateways.gateways)
 app.command("exits")(exits.exits)
+app.command("status")(status.status)
 app.command("healthcheck")(healthcheck.healthcheck)
 app.command("privacy")(privacy.privacy)
 app.add_typer(account.app, name="account")

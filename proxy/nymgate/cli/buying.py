@@ -9,22 +9,14 @@ import typer
 from nymgate.cli.money import MoneyCommand, purchase_fields
 from nymgate.cli.purchase_show import PurchaseShow, book_text, quote_fields, quote_lines
 from nymgate.errors import ConfigError
-from nymgate.money import explain_refusal
+from nymgate.purse.money import explain_refusal
+from nymgate.purse.topup_plan_io import refusal_fields
 
 if TYPE_CHECKING:
     from nym_credentials.chain.source import Quote
     from nym_credentials.topup.budget import Refusal
-    from nymgate.money_io import Money
+    from nymgate.purse.money_io import Money
     from zknym import TicketType
-
-
-def refusal_fields(refusal: "Refusal | None") -> dict[str, Any]:
-    """For --json: what the budget says."""
-    if refusal is None:
-        return {"permitted": True, "refusal": None}
-    ours = explain_refusal(refusal)
-    said = {"code": ours.code, "what": ours.what, "todo": ours.todo, "until_unix": refusal.until_unix}
-    return {"permitted": False, "refusal": said}
 
 
 def show_price(command: MoneyCommand, ticket_type: "TicketType", amount: int, *, as_json: bool) -> None:

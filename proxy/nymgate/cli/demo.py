@@ -127,6 +127,7 @@ async def play(show: "Show", size: int, profile: str) -> Result:
                 "network": str(net.data_dir / "localnet.toml"),
                 "listen.mixed": ["127.0.0.1:0"],
                 "listen.metrics": "",
+                "listen.web": "",
                 "mixnet.profile": profile,
                 "tickets.top_up": False,  # what is shown is the cost of one book, bought once
             }

@@ -11,8 +11,8 @@ from nymgate.sensitive import Sensitive
 if TYPE_CHECKING:
     from nym_credentials.purchase.records import Purchase
     from nymgate.cli.demo_show import Show
-    from nymgate.money import MoneyPlan
-    from nymgate.money_io import Money
+    from nymgate.purse.money import MoneyPlan
+    from nymgate.purse.money_io import Money
 
 FAUCET_UNYM: Final = 100_000_000
 ENTROPY_BYTES: Final = 32
@@ -54,7 +54,7 @@ class Bought:
 
 async def obtain(show: "Show", plan: "MoneyPlan", fund: Fund) -> Bought:
     """From an empty wallet to a book in the store."""
-    from nymgate.money_io import Money
+    from nymgate.purse.money_io import Money
 
     async with Money(plan) as money:
         return await _obtain(show, money, fund)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nymgate.apps.proxy_variables import Shell
 from nymgate.cli.options import (
     ConfigOption,
     JsonOption,
@@ -15,10 +16,9 @@ from nymgate.cli.options import (
     begin,
     load_configuration,
 )
-from nymgate.proxy_variables import Shell
 
 if TYPE_CHECKING:
-    from nymgate.reachable import Reachable
+    from nymgate.apps.reachable import Reachable
 
 ISOLATE_HELP = "A random password, for a mixnet identity and exit of its own: nobody can join it with others."
 
@@ -44,7 +44,7 @@ def env(
     same: `nymgate exec` holds those as well.
     """
     begin(ctx, as_json=as_json, verbose=verbose, quiet=quiet)
-    from nymgate.proxy_variables import all_names, assignments, proxy_variables, removals, shell_of
+    from nymgate.apps.proxy_variables import all_names, assignments, proxy_variables, removals, shell_of
 
     language = shell or shell_of(os.environ.get("SHELL"))
     if unset:
@@ -56,7 +56,7 @@ def env(
 
 def configured(config: ConfigOption, listen: list[str] | None) -> "Reachable":
     """Where the proxy of the configuration is reached."""
-    from nymgate.reachable import Reachable
+    from nymgate.apps.reachable import Reachable
 
     return Reachable.configured(load_configuration(config, {"listen.mixed": listen}).config.listen)
 

@@ -58,7 +58,7 @@ def exec_(
     the system has no namespaces, the command gets the variables only, with a warning. Signals are passed on, and the
     exit code is the command's own (128 + n after signal n; 127 no such program, 126 not to be started).
     """
-    from nymgate.exec_signals_io import SignalWatch
+    from nymgate.apps.exec_signals_io import SignalWatch
 
     with SignalWatch() as watch:  # before anything starts a thread
         state = begin(ctx, as_json=as_json, verbose=verbose, quiet=quiet)
@@ -73,11 +73,11 @@ def exec_(
             "log.level": level_flag(state) if state.verbosity else "warning",
         }
         effective = load_configuration(config, flags)
-        from nymgate import exec_io
+        from nymgate.apps import exec_io
+        from nymgate.apps.exec_plan import ExecPlan, exit_code
         from nymgate.cli.app import report
         from nymgate.cli.run import run_loop
         from nymgate.config_layers import data_dir as data_folder
-        from nymgate.exec_plan import ExecPlan, exit_code
         from nymgate.logs import configure_logs
 
         settings = effective.config

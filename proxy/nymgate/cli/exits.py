@@ -23,8 +23,8 @@ from nymgate.errors import CommandRefused
 if TYPE_CHECKING:
     from nym_mixnet.topology import Topology
     from nym_sphinx import Recipient
-    from nymgate.exit_listing import Probed
-    from nymgate.exits import ExitCandidate
+    from nymgate.exits.choice import ExitCandidate
+    from nymgate.exits.listing import Probed
 
 ProbeOption = Annotated[
     bool,
@@ -56,9 +56,9 @@ def exits(
     from nym_mixnet.store_io import remembered_gateway
     from nymgate import wiring
     from nymgate.config_layers import data_dir
-    from nymgate.exit_listing import exit_lines, exit_rows
-    from nymgate.exit_probe_io import probe_exits
-    from nymgate.exits import Reachable, listed_exits
+    from nymgate.exits.choice import Reachable, listed_exits
+    from nymgate.exits.listing import exit_lines, exit_rows
+    from nymgate.exits.probe_io import probe_exits
 
     plan = wiring.make_plan(effective.config, data_dir(effective.config, os.environ))
     if probe and plan.money.pay:

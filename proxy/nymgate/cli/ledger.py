@@ -22,7 +22,7 @@ from nymgate.errors import ConfigError, ExitCode
 if TYPE_CHECKING:
     from nym_credentials.topup.ledger import Ledger
     from nym_credentials.topup.reconcile import Reconciliation
-    from nymgate.money_io import Money
+    from nymgate.purse.money_io import Money
 
 
 _BOOKS_HEAD: Final = (

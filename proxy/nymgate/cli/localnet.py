@@ -21,7 +21,7 @@ from nymgate.cli.options import (
 from nymgate.errors import DependencyFailed, ExitCode
 
 if TYPE_CHECKING:
-    from nymgate.money_io import Money
+    from nymgate.purse.money_io import Money
 
 FAUCET_SECONDS: Final = 30
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from nym_credentials.money import Coin
     from nym_credentials.purchase.records import Purchase
     from nym_credentials.store.records import BookInfo, Restored
-    from nymgate.money import MoneyPlan
-    from nymgate.money_io import Money
+    from nymgate.purse.money import MoneyPlan
+    from nymgate.purse.money_io import Money
 
 T = TypeVar("T")
 
@@ -37,8 +37,8 @@ class MoneyCommand:
         self.session: Session = begin(ctx, as_json=as_json, verbose=verbose, quiet=quiet)
         from nymgate.config_layers import data_dir as data_folder
         from nymgate.logs import configure_logs
-        from nymgate.money import money_plan
         from nymgate.networks import resolve_network
+        from nymgate.purse.money import money_plan
 
         given = {"network": network, "data_dir": data_dir, "log.level": level_flag(self.session)}
         settings = load_configuration(config, given | (flags or {})).config
@@ -62,7 +62,7 @@ class MoneyCommand:
         """Do this with the open store."""
         import asyncio
 
-        from nymgate.money_io import Money
+        from nymgate.purse.money_io import Money
 
         async def main() -> T:
             async with Money(self.plan, restored=restored) as money:

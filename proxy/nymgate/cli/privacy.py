@@ -17,8 +17,8 @@ from nymgate.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from nymgate.money_io import Money
-    from nymgate.privacy import Usage
+    from nymgate.privacy.report import Usage
+    from nymgate.purse.money_io import Money
 
 
 def privacy(
@@ -45,9 +45,9 @@ def privacy(
         quiet=quiet,
     )
     from nymgate.config_layers import data_dir as data_folder
-    from nymgate.privacy import Habits, Usage
-    from nymgate.privacy_findings import judge
-    from nymgate.privacy_io import identities_in, usage_of
+    from nymgate.privacy.facts_io import identities_in, usage_of
+    from nymgate.privacy.findings import judge
+    from nymgate.privacy.report import Habits, Usage
 
     plan = command.plan
 

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from nymgate import wiring, workers_io
     from nymgate.banner import Banner
     from nymgate.daemon import Connected, Proxy
-    from nymgate.detect import Speaks
-    from nymgate.money_io import Stock
+    from nymgate.listener.detect import Speaks
+    from nymgate.purse.money_io import Stock
     from nymgate.workers import Ready
     from nymgate.workers_io import Workers
 
@@ -77,8 +77,8 @@ def run(
     }
     effective = load_configuration(config, flags)
     from nymgate import daemon, wiring
-    from nymgate.activation_io import Activated, in_place
     from nymgate.config_layers import data_dir as data_folder
+    from nymgate.listener.activation_io import Activated, in_place
     from nymgate.logs import configure_logs
 
     settings = effective.config
@@ -160,8 +160,8 @@ def banner_of_workers(workers: "Workers") -> "Banner":
     """The first lines' facts, of all workers together."""
     from nymgate import __version__
     from nymgate.banner import Banner
-    from nymgate.detect import Speaks
-    from nymgate.money_io import Stock
+    from nymgate.listener.detect import Speaks
+    from nymgate.purse.money_io import Stock
 
     plan = workers.plan
     ready = list(workers.ready.values())
@@ -192,7 +192,7 @@ def banner_of(proxy: "Proxy", connected: "Connected", stock: "Stock | None" = No
     from nym_sphinx import b58encode
     from nymgate import __version__
     from nymgate.banner import Banner
-    from nymgate.detect import Speaks
+    from nymgate.listener.detect import Speaks
 
     plan = proxy.plan
     return Banner(

@@ -22,7 +22,7 @@ from nymgate.errors import ConfigError
 
 if TYPE_CHECKING:
     from nym_credentials.store.upkeep_io import Copied, StoreAt
-    from nymgate.store_place import StorePlace
+    from nymgate.purse.store_place import StorePlace
 
 CONFIGURED: Final = "configured"
 URL_FILE_BYTES: Final = 4096
@@ -54,7 +54,7 @@ def upgrade(
         quiet=quiet,
     )
     from nym_credentials.store.upkeep_io import upgrade_store
-    from nymgate.money_io import explained
+    from nymgate.purse.money_io import explained
 
     async def work() -> tuple[str, str]:
         with explained():
@@ -114,7 +114,7 @@ def copy(
         as_json=as_json,
     )
     from nym_credentials.store.upkeep_io import copy_store
-    from nymgate.money_io import explained
+    from nymgate.purse.money_io import explained
 
     async def work() -> "Copied":
         with explained():
@@ -136,8 +136,8 @@ def copy(
 
 
 def _place(command: MoneyCommand, text: str) -> "StorePlace":
+    from nymgate.purse.store_place import StorePlace
     from nymgate.sections.money import store_place
-    from nymgate.store_place import StorePlace
 
     if text == CONFIGURED:
         return command.plan.store
@@ -172,8 +172,8 @@ def _read(path: Path) -> str:
 
 def _at(command: MoneyCommand, place: "StorePlace", key_file: Path | None) -> "StoreAt":
     from nym_credentials.store.upkeep_io import StoreAt
-    from nymgate.money import StoreKeyChoice
-    from nymgate.money_io import store_key
+    from nymgate.purse.money import StoreKeyChoice
+    from nymgate.purse.money_io import store_key
 
     choice = command.plan.key if key_file is None else StoreKeyChoice(key_file=str(key_file))
     return StoreAt(place.where, store_key(choice), place.folder)

@@ -23,7 +23,7 @@ from nymgate.errors import ConfigError, NymgateError
 if TYPE_CHECKING:
     from nym_credentials.purchase.steps import Resumed
     from nym_credentials.store.records import BookInfo
-    from nymgate.money_io import Money
+    from nymgate.purse.money_io import Money
 
 BOOK_FILE_BYTES: Final = 1 << 20
 app = typer.Typer(
@@ -122,7 +122,7 @@ def import_(
     data = _read(file)
 
     async def work(money: "Money") -> "BookInfo":
-        from nymgate.money_io import explained
+        from nymgate.purse.money_io import explained
 
         with explained():
             return await money.store.import_book(data, money.today, used=used, reclaim=reclaim)
@@ -192,7 +192,7 @@ def export(
 
     async def work(money: "Money") -> bytes:
         from nym_credentials.store.bookfile import BookForm
-        from nymgate.money_io import explained
+        from nymgate.purse.money_io import explained
 
         form = BookForm.STANDALONE if standalone else BookForm.FULL
         with explained():
@@ -329,7 +329,7 @@ def trust(
     ask(f"Is it certain that nobody else spends book {book}?", yes=yes, as_json=as_json)
 
     async def work(money: "Money") -> "BookInfo":
-        from nymgate.money_io import explained
+        from nymgate.purse.money_io import explained
 
         with explained():
             return await money.store.trust_book(book)

@@ -1,9 +1,7 @@
 """`nymgate topup plan|now`: what `nymgate run` will buy, and buying one book of it now."""
 
 import json
-import time
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,8 +19,8 @@ from nymgate.cli.options import (
 
 if TYPE_CHECKING:
     from nym_credentials.topup.budget import Offer, Spent
-    from nym_credentials.topup.plan import Plan, PlannedPurchase
-    from nymgate.money_io import Money
+    from nym_credentials.topup.plan import Plan
+    from nymgate.purse.money_io import Money
 
 app = typer.Typer(
     help="Ticketbooks that are bought by themselves.", no_args_is_help=True, rich_markup_mode=None
@@ -68,10 +66,12 @@ def plan(
         quiet=quiet,
         flags={"mixnet.profile": profile},
     )
+    from nymgate.purse.topup_plan_io import plan_fields, planned_purchases
+
     command.plan.chain  # noqa: B018 - a network without one is told before anything is asked
 
     async def work(money: "Money") -> "tuple[Plan, Spent, Offer | None]":
-        return await _planned(money, days, sessions)
+        return await planned_purchases(money, days, sessions)
 
     planned, spent, offer = command.run(work)
     limits = command.plan.limits
@@ -88,79 +88,6 @@ def plan(
     )
     if not command.plan.tops_up:
         typer.echo("Nothing of it is bought by itself: tickets.top_up or tickets.enabled is false.")
-
-
-async def _planned(money: "Money", days: float, sessions: int | None) -> "tuple[Plan, Spent, Offer | None]":
-    import random
-
-    from nym_credentials.tickets.rules import utc_day
-    from nym_credentials.topup.budget import Spent
-    from nym_credentials.topup.control import TopUpControl
-    from nym_credentials.topup.plan import plan as make_plan
-    from nym_credentials.topup.topup_io import lots_of, offer_of
-    from nymgate.burn_feed_io import remembered_meter
-    from zknym import TicketType
-
-    settings, now = money.plan.config, time.time()
-    meter, facts = await remembered_meter(money.store, settings.mixnet.profile, settings.tickets.ticket_size)
-    offer = None
-    if await money.phrase() is not None:
-        async with money.quoter() as buyer:
-            offer = offer_of(await buyer.quote())
-    payments = await money.payments()
-    lots = lots_of(await money.books(), TicketType.MIXNET_ENTRY, utc_day(now))
-    known = facts.get("sessions")
-    if sessions is None:
-        sessions = known if isinstance(known, int) and known > 0 else 1
-    control = TopUpControl(money.plan.settings, meter, random.SystemRandom())
-    control.decide(now, lots, sessions=sessions)  # so that it knows how the supply is
-    planned = make_plan(
-        control,
-        now,
-        lots,
-        limits=money.plan.limits,
-        offer=offer,
-        payments=payments,
-        sessions=sessions,
-        days=days,
-    )
-    return planned, Spent.of(payments, now), offer
-
-
-def plan_fields(planned: "Plan", spent: "Spent", offer: "Offer | None") -> dict[str, Any]:
-    """For --json."""
-    found = planned.assessment
-    return {
-        "made_unix": planned.made_unix,
-        "days": planned.days,
-        "supply": planned.supply.value,
-        "need": found.need.name.lower(),
-        "why": found.why,
-        "tickets": found.tickets,
-        "urgent_below": found.floor,
-        "lasts_until_unix": found.out_unix,
-        "sessions": planned.sessions,
-        "tickets_per_day": planned.per_day,
-        "tickets_per_awake_hour": planned.per_awake_hour,
-        "purchases": [_purchase_fields(item) for item in planned.purchases],
-        "cost_unym": planned.cost,
-        "spent_unym": {"day": spent.day, "month": spent.month},
-        "price_unym": None if offer is None else offer.price,
-        "fee_unym": None if offer is None else offer.fee,
-        "balance_unym": None if offer is None else offer.balance,
-    }
-
-
-def _purchase_fields(item: "PlannedPurchase") -> dict[str, Any]:
-    from nymgate.cli.buying import refusal_fields
-
-    return {
-        "unix": item.unix,
-        "utc": datetime.fromtimestamp(item.unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "why": item.why,
-        "price_unym": item.price,
-        **refusal_fields(item.refusal),
-    }
 
 
 @app.command()

@@ -54,7 +54,7 @@ def add(
     proxy that runs takes the users over with SIGHUP.
     """
     begin(ctx, as_json=as_json, verbose=verbose, quiet=quiet)
-    from nymgate.access_users import SALT_BYTES, Limits, User, format_line, hash_password, is_name
+    from nymgate.access.users import SALT_BYTES, Limits, User, format_line, hash_password, is_name
 
     if ctx.args:
         raise ConfigError(
@@ -121,7 +121,7 @@ def list_(
 ) -> None:
     """Show the users and their limits, and nothing of their passwords."""
     begin(ctx, as_json=as_json, verbose=verbose, quiet=quiet)
-    from nymgate.access_plan import read_users
+    from nymgate.access.plan import read_users
     from nymgate.units import format_size
 
     users = read_users(_path(file, config)).values()
@@ -169,7 +169,7 @@ def _size(text: str | None, flag: str) -> int | None:
 
 def _password(file: Path | None) -> bytes:
     """From the file, the terminal (twice) or standard input; without the end of its line."""
-    from nymgate.access_users import MAX_PASSWORD_BYTES
+    from nymgate.access.users import MAX_PASSWORD_BYTES
 
     if file is not None and str(file) != "-":
         try:
@@ -199,7 +199,7 @@ def _password(file: Path | None) -> bytes:
 
 def _lines(path: Path, *, missing_ok: bool = False) -> list[tuple[str | None, str]]:
     """Lines with the user each is about; comments are about nobody. Raises ConfigError for a file that is none."""
-    from nymgate.access_plan import read_users
+    from nymgate.access.plan import read_users
 
     if missing_ok and not path.exists():
         return []

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from nymgate.access import parse_networks
-from nymgate.rules import parse_pattern
+from nymgate.access.judge import parse_networks
+from nymgate.access.rules import parse_pattern
 from nymgate.sections.types import BoundedDuration, Section, duration_setting, setting
 
 MAX_STREAMS = 100_000
@@ -29,7 +29,9 @@ def _mode(text: str) -> str:
 
 NetworkText = Annotated[str, AfterValidator(_network)]
 PatternText = Annotated[str, AfterValidator(_pattern)]
-PATTERNS_FORM = 'a list of names, networks and ports such as ["example.com", "*.example.org:443", "192.0.2.0/24"]'
+PATTERNS_FORM = (
+    'a list of names, networks and ports such as ["example.com", "*.example.org:443", "192.0.2.0/24"]'
+)
 
 
 class Access(Section):

@@ -20,6 +20,7 @@ from nymgate.units import format_size
 
 DEFAULT_SOCKS_PORT: Final = 1080
 DEFAULT_METRICS_PORT: Final = 9470
+DEFAULT_WEB_PORT: Final = 9471
 
 
 def _tcp_or_none(text: str) -> str:
@@ -67,6 +68,25 @@ class Listen(Section):
         "that is taken is an error if it is named here; the default one is then left out with a warning. For "
         "other machines to ask, `access.allow` has to name them: users have no part in it.",
         'an address such as "127.0.0.1:9470", or empty',
+    )
+    web: MachineAddress = setting(
+        f"127.0.0.1:{DEFAULT_WEB_PORT}",
+        "Where the status page, `/proxy.pac` for browsers and, with its token, the control API are served. Empty: "
+        "nowhere. A port that is taken is an error if it is named here; the default one is then left out with a "
+        "warning. For other machines to see the page, `access.allow` has to name them.",
+        'an address such as "127.0.0.1:9471", or empty',
+    )
+    web_names: list[str] = setting(
+        [],
+        "Names by which browsers may ask for the page, beside `localhost` and addresses. Others are refused: a site "
+        "that has its own name point at this machine could read the answers otherwise (DNS rebinding).",
+        'a list of host names such as ["nymgate.lan"]',
+    )
+    web_token_file: str = setting(
+        "",
+        "A file with the token of the control API, at least 16 characters. Empty: `web.token` in the data folder, made "
+        "at the start for this user only. The control socket in that folder needs no token.",
+        "the path of a file, or empty",
     )
 
 

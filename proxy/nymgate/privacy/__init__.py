@@ -1,0 +1,1 @@
+"""What others could join from how an instance is used: `nymgate privacy`."""

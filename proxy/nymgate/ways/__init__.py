@@ -1,0 +1,1 @@
+"""Ways into the mixnet: identities, what keeps them apart, their sleep, and streams over them."""
