@@ -29,6 +29,8 @@ class Banner:
     """Processes, each with a default identity of its own."""
     socks: tuple[str, ...] = ()
     http: tuple[str, ...] = ()
+    page: str | None = None
+    """URL of the status page, which the PAC file is beside; None where there is none."""
 
     def fields(self) -> dict[str, Any]:
         """For a log line."""
@@ -47,6 +49,8 @@ class Banner:
             "listening": list(self.addresses),
             "listening_socks": list(self.socks),
             "listening_http": list(self.http),
+            "page": self.page,
+            "pac": self.pac,
             "anonymous_replies": self.anonymous,
             "identities_at_most": 1 + self.identities,
             "identity_costs": self.identity_cost(),
@@ -79,12 +83,19 @@ class Banner:
             f"  tickets  {self.tickets()}",
             f"  isolated {self.isolation()}",
         ]
+        if self.page is not None:
+            lines.append(f"  page     {self.page} (PAC file for browsers: {self.pac})")
         if not self.anonymous:
             lines.append(
                 "  WARNING  replies = own-address: the exit learns this client's mixnet address and can link "
                 "everything it does"
             )
         return lines
+
+    @property
+    def pac(self) -> str | None:
+        """URL of the PAC file."""
+        return f"{self.page}proxy.pac" if self.page is not None else None
 
     def _workers(self) -> str:
         if self.workers == 1:

@@ -258,6 +258,8 @@ async def run(
         up()
         async with proxy:
             started = True
+            controls = proxy.watch.controls
+            controls.reload, controls.end = hangup, signals.first.set
             log.info("listening", addresses=[f"{host}:{port}" for host, port in proxy.addresses])
             notify(READY)
             if await unless(signals.first, proxy.ready()):

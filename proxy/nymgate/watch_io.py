@@ -1,4 +1,4 @@
-"""All that looks at a running proxy and tells about it: observer, probes, control socket, ports for metrics and page."""
+"""All that looks at a running proxy and tells about it: observer, probes, control socket, metrics, status page."""
 
 import contextlib
 import time

@@ -28,8 +28,11 @@ from nymgate.listener.detect import Speaks
 from nymgate.listener.server import BACKLOG, listen_error, shown_address
 from nymgate.listener.unix_socket import NAME
 from nymgate.listener.unix_socket_io import bind_unix
+from nymgate.purse.money_io import Money
 from nymgate.signals_io import Signals, unless
-from nymgate.watch_io import serve_metrics
+from nymgate.steering_io import Controls, exits_of, logs_of, routes
+from nymgate.watch_io import reachable_at, serve_metrics
+from nymgate.web_io import WebServer, serve_web
 from nymgate.workers import (
     After,
     Failed,
@@ -96,6 +99,8 @@ class Workers:
         """By number: what each said when it was ready last."""
         self.metrics: tuple[str, int] | None = None
         """Where metrics of all workers are served; None if nowhere."""
+        self.web: WebServer | None = None
+        """The status page of all workers; None if it is nowhere."""
         self._config_file = str(config_file) if config_file is not None else None
         self._flags = dict(flags)
         self._rng = rng
@@ -116,10 +121,23 @@ class Workers:
             self._bind()
             fleet = Fleet(self.folders)
             control = ControlServer(self.plan.folder, snapshot=fleet.snapshot, health=fleet.health)
+            self.controls = Controls(
+                plan=lambda: self.plan,
+                snapshot=fleet.snapshot,
+                health=fleet.health,
+                exits=lambda: exits_of(self.folders()),
+                reachable=lambda: reachable_at(self.addresses[Speaks.MIXED], self.addresses),
+                money=lambda: Money(self.plan.money),
+                buying=asyncio.Lock(),
+                logs=lambda: logs_of(self.folders()),
+            )
+            control.add(routes(self.controls))
+            control.at_end(self.controls.closing.set)
             await stack.enter_async_context(control)
             self.metrics = await serve_metrics(
                 self.plan, stack, fleet.snapshot, fleet.health, self.plan.access.permits
             )
+            self.web = await serve_web(self.controls, stack, self.plan.access.permits)
             for slot in self.slots:
                 self._tasks.spawn(self._keep(slot), name=f"worker {slot.number}")
             self._stack = stack.pop_all()
@@ -327,6 +345,7 @@ async def run(workers: Workers, *, announce: Callable[[Workers], None], reread: 
 
     with Signals(hangup) as signals:
         async with workers:
+            workers.controls.reload, workers.controls.end = hangup, signals.first.set
             notify(READY)
             log.info("listening", addresses=[shown_address(*one) for one in workers.addresses[Speaks.MIXED]])
             if await unless(signals.first, workers.settled()):

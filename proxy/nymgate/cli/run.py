@@ -184,6 +184,7 @@ def banner_of_workers(workers: "Workers") -> "Banner":
         stock=stocks[-1] if stocks else None,
         identities=plan.config.isolation.max_identities if plan.config.isolation.by else 0,
         workers=len(workers.slots),
+        page=workers.web.url if workers.web is not None else None,
     )
 
 
@@ -208,6 +209,7 @@ def banner_of(proxy: "Proxy", connected: "Connected", stock: "Stock | None" = No
         anonymous=plan.config.mixnet.replies == "anonymous",
         stock=stock,
         identities=plan.config.isolation.max_identities if plan.config.isolation.by else 0,
+        page=proxy.watch.web.url if proxy.watch.web is not None else None,
     )
 
 

@@ -111,6 +111,11 @@ class Purse:
         """Clients that send, each with cover traffic of its own: identities times workers or replicas."""
         return max(1, len(self._sources)) * max(1, self._replicas, self.processes())
 
+    @property
+    def turn(self) -> asyncio.Lock:
+        """Held while something is bought by this process."""
+        return self._buying
+
     # ---- how it stands -----------------------------------------------------------------------------------
 
     @property
