@@ -108,12 +108,25 @@ def _verdict(status: Status) -> str:
         headline = "Ready, asleep"
     if status.layer:
         headline += f": <strong>{escape(status.layer)}</strong> is {WORDS.get(state, state)}"
-    todo = f'<p class="todo">{escape(status.todo)}</p>' if status.todo else ""
+    what = f"<p>{_text(status.what)}</p>" if status.what != f"{headline}." else ""
+    todo = f'<p class="todo">{_text(status.todo)}</p>' if status.todo else ""
     code = f'<p class="code"><code>{escape(status.code)}</code></p>' if status.code else ""
     return (
         f'<section id="verdict" class="verdict {escape(state)}" aria-live="polite">'
         f'<h2><span class="mark" aria-hidden="true">{MARKS.get(state, "")}</span> {headline}</h2>'
-        f"<p>{escape(status.what)}</p>{todo}{code}</section>"
+        f"{what}{todo}{code}</section>"
+    )
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _text(text: str) -> str:
+    """Escaped; what stands between backticks is code."""
+    return "".join(
+        f"<code>{escape(part)}</code>" if index % 2 else escape(part)
+        for index, part in enumerate(text.split("`"))
     )
 
 
@@ -166,7 +179,10 @@ def _budget(status: Status) -> str:
             rows.append(("balance", words.nym(status.balance_unym)))
         rows.append(("paid so far", words.nym(status.paid_unym)))
         rows += [
-            (f"budget left this {one.period}", f"{words.nym(one.left_unym)} of {words.nym(one.limit_unym)}")
+            (
+                f"left this {one.period}",
+                f"{words.nym(one.left_unym).removesuffix(' NYM')} of {words.nym(one.limit_unym)}",
+            )
             for one in status.budget
         ]
     return _card("money", "Cost", big, rows)
@@ -191,7 +207,7 @@ def _layers(status: Status) -> str:
 
 def _layer(layer: LayerStatus) -> str:
     said = f"{layer.what} {layer.todo}".strip()
-    detail = f'<p class="said">{escape(said)}</p>' if said and layer.state in ("failing", "degraded") else ""
+    detail = f'<p class="said">{_text(said)}</p>' if said and layer.state in ("failing", "degraded") else ""
     return (
         f'<li class="{escape(layer.state)}"><span class="mark" aria-hidden="true">{MARKS.get(layer.state, "")}</span>'
         f'<span class="name">{escape(layer.layer)}</span> '
@@ -215,7 +231,7 @@ def _costs(status: Status) -> str:
         )
     return (
         f'<section class="card" id="costs"><h2>What each profile costs</h2>'
-        f'<p class="note">{escape(cost_sentence(status).capitalize())}.</p>'
+        f'<p class="note">{escape(_sentence(cost_sentence(status)))}</p>'
         f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></section>"
     )
 
@@ -229,7 +245,7 @@ def _privacy(status: Status) -> str:
     ]
     if found.cover_share is not None:
         rows.append(("cover", f"{found.cover_share:.0%} of packets"))
-    note = f"{found.observer[:1].upper()}{found.observer[1:]}." if found.observer else ""
+    note = _sentence(found.observer) if found.observer else ""
     if found.asleep:
         note += " At the moment it is asleep and sends nothing."
     return _card("privacy", "Privacy", "", rows, note)

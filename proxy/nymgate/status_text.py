@@ -101,7 +101,9 @@ def nym(unym: float | None) -> str:
     if unym is None:
         return "?"
     value = unym / 1e6
-    return f"{value:.3g} NYM" if 0 < value < 100 else f"{value:,.0f} NYM"
+    if not value or value >= 100:
+        return f"{value:,.0f} NYM"
+    return f"{value:.1f} NYM" if value >= 10 else f"{value:.2f} NYM" if value >= 0.01 else f"{value:.2g} NYM"
 
 
 def number(value: float | None) -> str:
