@@ -12,6 +12,7 @@ from nymgate import __version__
 from nymgate.cli import (
     account,
     configuration,
+    debug_dump,
     demo,
     env,
     exec_,
@@ -132,6 +133,7 @@ app.command("gateways")(gateways.gateways)
 app.command("exits")(exits.exits)
 app.command("status")(status.status)
 app.command("healthcheck")(healthcheck.healthcheck)
+app.command("debug-dump")(debug_dump.debug_dump)
 app.command("privacy")(privacy.privacy)
 app.add_typer(account.app, name="account")
 app.add_typer(tickets.app, name="tickets")
