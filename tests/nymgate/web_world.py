@@ -6,11 +6,13 @@ import contextlib
 import dataclasses
 import shutil
 import subprocess
+import types
 
 import aiohttp
 import pytest
 
 from nymgate.apps.reachable import Reachable
+from nymgate.control_io import ControlServer
 from nymgate.exits.pool import ExitState
 from nymgate.health import Facts, Probe, Trouble, judge
 from nymgate.snapshot import (
@@ -28,7 +30,7 @@ from nymgate.snapshot import (
     TicketStock,
     TopUp,
 )
-from nymgate.steering_io import Controls
+from nymgate.steering_io import Controls, routes
 from nymgate.web_io import WebServer
 from tests.nymgate.inside_browser import FLAGS, Tools, active_port
 
@@ -112,7 +114,8 @@ class World:
         self.exits = EXITS
         self.orders = []
         self.lines = []
-        self.plan = None
+        mixnet = types.SimpleNamespace(replies="anonymous")
+        self.plan = types.SimpleNamespace(config=types.SimpleNamespace(mixnet=mixnet))
         self.controls = Controls(
             plan=self.the_plan,
             snapshot=self._snapshot,
@@ -173,7 +176,7 @@ class Browser:
 
     async def until(self, expression):
         async with asyncio.timeout(60):
-            while not await self.value(expression):
+            while not await self.value(expression):  # noqa: ASYNC110 - a page in another process is polled
                 await asyncio.sleep(0.1)
 
     async def shot(self):
@@ -208,3 +211,12 @@ async def browser(folder):
     finally:
         process.terminate()
         await process.wait()
+
+
+def control_server(world, folder):
+    """The control socket of that world."""
+    folder.mkdir(parents=True, exist_ok=True)
+    server = ControlServer(folder, snapshot=world.controls.snapshot, health=world.controls.health)
+    server.add(routes(world.controls))
+    server.at_end(world.controls.closing.set)
+    return server
