@@ -1,7 +1,9 @@
 """What a reader would type: the console blocks of a page of the manual.
 
-A block is run as it stands unless a comment `<!-- not run: why -->` comes before it. Lines that begin with `$ ` are
-commands; the lines below one are what it prints, with `…` for what differs from run to run.
+A block is run as it stands. Lines that begin with `$ ` are commands; the lines below one are what it prints, with `…`
+for what differs from run to run; a command with `# refused: E_CODE` beside it has to fail with that. Comments before a
+block say what a reader does not see: `<!-- not run: why -->`, `<!-- typed: what is typed when asked -->`, and
+`<!-- set up: commands -->` for what the page takes for granted.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("tutorial", "how-to")
 
-_BLOCK = re.compile(
-    r"(?:^<!-- not run: (?P<reason>[^\n]+?) -->\n)?^```console\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE
+_PART = re.compile(
+    r"^<!-- (?P<word>not run|typed|set up): (?P<said>.+?) -->$|^```console\n(?P<body>.*?)^```$",
+    re.DOTALL | re.MULTILINE,
 )
+_REFUSED = re.compile(r"# refused: (E_\w+)")
 
 
 @dataclass(slots=True)
@@ -24,6 +28,12 @@ class Command:
 
     text: str
     prints: list[str] = field(default_factory=list)
+
+    @property
+    def refused(self) -> str | None:
+        """With which identifier it is to fail."""
+        found = _REFUSED.search(self.text)
+        return found[1] if found else None
 
     def missing(self, output: str) -> list[str]:
         """The lines of the page that the output has no match for."""
@@ -40,8 +50,10 @@ class Block:
     """A console block."""
 
     commands: list[Command]
+    before: list[Command]
     reason: str | None
     """why it is not run"""
+    typed: str
 
 
 def pages() -> list[Path]:
@@ -49,18 +61,28 @@ def pages() -> list[Path]:
 
 
 def blocks(text: str) -> list[Block]:
-    found = []
-    for match in _BLOCK.finditer(text):
-        commands: list[Command] = []
-        for line in match["body"].splitlines():
-            if line.startswith("$ "):
-                commands.append(Command(line[2:]))
-            elif commands and commands[-1].text.endswith("\\"):
-                commands[-1].text += "\n" + line
-            elif commands:
-                commands[-1].prints.append(line)
-        found.append(Block(commands, match["reason"]))
+    found: list[Block] = []
+    said: dict[str, str] = {}
+    for part in _PART.finditer(text):
+        if part["word"]:
+            said[part["word"]] = part["said"]
+            continue
+        before = [Command(line) for line in said.get("set up", "").splitlines() if line.strip()]
+        found.append(Block(_commands(part["body"]), before, said.get("not run"), said.get("typed", "")))
+        said = {}
     return found
+
+
+def _commands(body: str) -> list[Command]:
+    commands: list[Command] = []
+    for line in body.splitlines():
+        if line.startswith("$ "):
+            commands.append(Command(line[2:]))
+        elif commands and commands[-1].text.endswith("\\"):
+            commands[-1].text += "\n" + line
+        elif commands:
+            commands[-1].prints.append(line)
+    return commands
 
 
 def _pattern(line: str) -> re.Pattern[str]:

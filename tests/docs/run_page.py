@@ -44,12 +44,14 @@ class Shell:
         )
         self.count = 0
 
-    def run(self, text: str) -> tuple[int, str]:
+    def run(self, text: str, typed: str = "") -> tuple[int, str]:
         self.count += 1
+        keyboard = self.folder / f".typed-{self.count}"
+        keyboard.write_text(typed + "\n" if typed else "")
         output, done = self.folder / f".output-{self.count}", self.folder / f".done-{self.count}"
         assert self.process.stdin is not None
         self.process.stdin.write(
-            f"{{ {text}\n}} >{output} 2>&1 </dev/null; echo $? >{done}.part; mv {done}.part {done}\n"
+            f"{{ {text}\n}} >{output} 2>&1 <{keyboard}; echo $? >{done}.part; mv {done}.part {done}\n"
         )
         self.process.stdin.flush()
         deadline = time.monotonic() + LIMIT_SECONDS
@@ -58,6 +60,13 @@ class Shell:
                 return -1, output.read_text() if output.exists() else ""
             time.sleep(POLL_SECONDS)
         return int(done.read_text()), output.read_text()
+
+    def exported(self) -> dict[str, str]:
+        """What the shell hands to what it starts."""
+        names = [name for name in ("NYMGATE_NETWORK", "NYMGATE_STORE__URL") if name not in self.environ]
+        lines = self.run("; ".join(f'echo "{name}=${{{name}-}}"' for name in names))[1].splitlines()
+        pairs = (line.partition("=") for line in lines)
+        return {name: value for name, _, value in pairs if value}
 
     def close(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -127,16 +136,17 @@ def main(page: str, where: str) -> None:
         for block in blocks(Path(page).read_text(encoding="utf-8")):
             if block.reason is not None:
                 continue
-            for command in block.commands:
+            for command in (*block.before, *block.commands):
                 print(f"$ {command.text}", flush=True)
                 ready = server_of(command)
                 if ready is not None:
-                    output = stack.enter_context(started(command, ready, folder, environ))
-                    code = 0
+                    now = environ | shell.exported()
+                    code, output = 0, stack.enter_context(started(command, ready, folder, now))
                 else:
-                    code, output = shell.run(command.text)
+                    code, output = shell.run(command.text, block.typed)
                 missing = command.missing(output)
-                if code != 0 or missing:
+                refused = command.refused
+                if missing or (code != 0) != (refused is not None) or (refused or "") not in output:
                     print(output)
                     raise SystemExit(f"{command.text}: exit code {code}; the page also has {missing}")
                 ran += 1

@@ -9,6 +9,7 @@ import http.server
 import ssl
 import subprocess
 import threading
+import zipfile
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,6 +21,7 @@ from cryptography.x509.oid import NameOID
 
 NAMES = ("example.com", "example.org", "www.example.com", "www.example.org")
 LOOPBACK = "127.0.0.1"
+WHEEL = "something-1-py3-none-any.whl"
 PAGE = b"<!doctype html><title>Example Domain</title><h1>Example Domain</h1>\n"
 
 
@@ -43,6 +45,19 @@ def content(folder: Path) -> Path:
         ("-C", str(root / "repository.git"), "update-server-info"),
     ):
         subprocess.run(["git", *words], check=True)
+    (root / "project.git").symlink_to(root / "repository.git")
+    index = root / "simple" / "something"
+    index.mkdir(parents=True)
+    with zipfile.ZipFile(index / WHEEL, "w") as wheel:
+        wheel.writestr("something.py", "")
+        wheel.writestr(
+            "something-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: something\nVersion: 1\n"
+        )
+        wheel.writestr(
+            "something-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr("something-1.dist-info/RECORD", "")
+    (index / "index.html").write_text(f'<a href="{WHEEL}">{WHEEL}</a>')
     return root
 
 
@@ -93,6 +108,10 @@ def site(folder: Path) -> Iterator[dict[str, str]]:
             "REQUESTS_CA_BUNDLE": trusted,
             "GIT_SSL_CAINFO": trusted,
             "PIP_CERT": trusted,
+            "PIP_INDEX_URL": f"https://{NAMES[0]}/simple",
+            "PIP_TARGET": str(folder / ".installed"),
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "PIP_NO_CACHE_DIR": "1",
         }
     finally:
         for server in servers:

@@ -33,12 +33,15 @@ def test_blocks_are_read_as_a_reader_does() -> None:
     text = (
         "```console\n$ one --with \\\n    two\nout …put\n```\n\n"
         "<!-- not run: no such thing -->\n```console\n$ three\n```\n"
+        "<!-- set up: four\nfive -->\n<!-- typed: six -->\n```console\n$ seven  # refused: E_EIGHT\n```\n"
     )
-    first, second = blocks(text)
+    first, second, third = blocks(text)
     assert [command.text for command in first.commands] == ["one --with \\\n    two"]
     assert first.commands[0].missing("x\nout and put\n") == []
     assert first.commands[0].missing("output") == ["out …put"]
     assert (first.reason, second.reason) == (None, "no such thing")
+    assert [command.text for command in third.before] == ["four", "five"]
+    assert (third.typed, third.commands[0].refused, third.before[0].refused) == ("six", "E_EIGHT", None)
 
 
 def test_the_tutorial_is_run() -> None:
