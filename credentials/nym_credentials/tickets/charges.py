@@ -19,8 +19,8 @@ BALANCE_DAYS_SECONDS: Final = 5 * 86_400.0
 
 _SLACK_SHARE: Final = 10
 _SLACK_BYTES: Final = 2_000_000
-"""Packets that are on their way are counted on one side only. Tickets that small networks scale down to less than
-this are not compared at all: an honest gateway must never be accused."""
+"""For what cannot be known to the byte. Tickets that small networks scale down to less than this are not compared at
+all: an honest gateway must never be accused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,12 @@ class Meter:
 
 @dataclass(slots=True)
 class ChargeWatch:
-    """The account at one gateway, as it should be."""
+    """The account at one gateway, as it should be.
+
+    Packets are counted here when they are sent and there when they arrive, and megabytes can be between the two. So
+    the account begins with what the gateway said of a moment when all of them had arrived: in answer to a ticket, which
+    it takes up after the packets that were sent before it, or before anything was sent.
+    """
 
     ticket_bytes: int
     missing: int = 0
@@ -62,14 +67,18 @@ class ChargeWatch:
             self._compare(self._balance - (meter.charged - self._charged), meter.remaining, now_unix)
             if self._caught_unix is not None:
                 raise GatewayOvercharges(self.missing)
-        self._set(meter.remaining, meter, now_unix)
+        else:
+            self._set(meter.remaining if meter.charged == 0 else None, meter, now_unix)
 
-    def accepted(self, available_total: int, meter: Meter, now_unix: float) -> bool:
-        """After a ticket was taken: whether it was credited in full. If not, the next `check` raises."""
+    def accepted(self, available_total: int, meter: Meter, now_unix: float, *, before: Meter) -> bool:
+        """After a ticket was taken: whether it was credited in full. If not, the next `check` raises.
+
+        `before`: the meter just before the ticket was sent; what was sent since is not in `available_total`.
+        """
         if self._balance is not None and self._same_link(meter):
             due = self._balance + self.ticket_bytes - (meter.charged - self._charged)
             self._compare(due, available_total, now_unix)
-        self._set(available_total, meter, now_unix)
+        self._set(available_total, before, now_unix)
         return self._caught_unix is None
 
     def _compare(self, due: int, stated: int, now_unix: float) -> None:

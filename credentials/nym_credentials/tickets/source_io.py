@@ -48,7 +48,7 @@ _RESENDS: Final = 2
 class StoredTicket:
     """One ticket made out to one gateway, valid for ±30 s around its making. Settle it exactly once."""
 
-    __slots__ = ("_credential", "_source", "day", "gateway", "made_unix", "resends", "taken")
+    __slots__ = ("_credential", "_source", "before", "day", "gateway", "made_unix", "resends", "taken")
 
     def __init__(
         self,
@@ -65,6 +65,8 @@ class StoredTicket:
         self.gateway = gateway
         self.made_unix = made_unix
         self.day = day
+        self.before: Meter | None = None
+        """What the link counted when it was handed out."""
         self.resends = 0
 
     def __repr__(self) -> str:
@@ -138,9 +140,11 @@ class StoredTickets:
         `unavailable` turns it), `StoreError`; then no ticket is lost.
         """
         try:
-            return await self._prepare(gateway_identity)
+            ticket = await self._prepare(gateway_identity)
         except TicketUnavailable as error:
             raise self._unavailable(error) from error
+        ticket.before = self._meter() if self._meter is not None else None
+        return ticket
 
     async def _prepare(self, gateway: bytes) -> StoredTicket:
         await self._give_up_held(stale_only=True)
@@ -215,9 +219,11 @@ class StoredTickets:
         if settlement is Settlement.UNSENT and ticket.resends:
             settlement = Settlement.REFUSED  # not sent this time, but before
         await self._store.settle(ticket.taken, settlement, available_total=available_total)
-        if settlement is Settlement.ACCEPTED and available_total is not None and self._meter is not None:
+        if settlement is not Settlement.ACCEPTED or available_total is None or self._meter is None:
+            return
+        if ticket.before is not None:
             charges = self.charges(ticket.gateway)
-            if not charges.accepted(available_total, self._meter(), self._clock()):
+            if not charges.accepted(available_total, self._meter(), self._clock(), before=ticket.before):
                 _LOG.warning("the gateway credited a ticket with %d bytes too few", charges.missing)
 
     def charges(self, gateway: bytes) -> ChargeWatch:
