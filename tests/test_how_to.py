@@ -12,6 +12,7 @@ pytest_plugins = ["pytester"]
 PAGE = Path(__file__).parent.parent / "docs" / "how-to" / "test-against-a-localnet.md"
 
 
+@pytest.mark.slow
 def test_the_example_of_a_test_against_a_localnet_passes(pytester: pytest.Pytester) -> None:
     (program,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     pytester.makepyfile(program)

@@ -72,6 +72,7 @@ def test_it_is_not_root_and_checks_its_own_health():
     assert stage.environment()["NYMGATE_DATA_DIR"] == stage.last("VOLUME") == "/data"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["requirements-runtime.lock", "requirements-build.lock"])
 def test_the_locks_of_the_image_are_cut_out_of_the_big_one(name):
     versions, hashes = pins(name)

@@ -17,6 +17,7 @@ PAGES = {str(path.relative_to(ROOT / "docs")): path for path in pages()}
 RUN = {name: path for name, path in PAGES.items() if any(b.reason is None for b in blocks(path.read_text()))}
 
 
+@pytest.mark.slow
 def test_the_manual_builds_without_a_warning(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", str(tmp_path)],

@@ -121,6 +121,10 @@ CASES = {
 }
 
 
+OFTEN = ("NymgateNotReady", "NymgateLayerFailing")
+"""Always tried; the others in `make check`."""
+
+
 def promtool(tmp_path, series, expectations):
     """Run one unit test; what it has to say if it fails."""
     files = [str(build.FOLDER / "rules" / name) for name in ("recording.yaml", "alerts.yaml")]
@@ -141,7 +145,13 @@ def test_every_alert_has_its_case():
     assert {alert.name for alert in rules.ALERTS} == CASES.keys()
 
 
-@pytest.mark.parametrize("alert", rules.ALERTS, ids=lambda alert: alert.name)
+@pytest.mark.parametrize(
+    "alert",
+    [
+        pytest.param(alert, id=alert.name, marks=() if alert.name in OFTEN else pytest.mark.slow)
+        for alert in rules.ALERTS
+    ],
+)
 def test_an_alert_fires_when_it_should_and_clears_by_itself(alert, tmp_path):
     series, labels = CASES[alert.name]
     after = AFTER_A_DAY_MINUTES if "[1d]" in alert.expr else AFTER_MINUTES

@@ -89,6 +89,7 @@ async def test_a_real_http_server_answers() -> None:
         await runner.cleanup()
 
 
+@pytest.mark.slow
 async def test_large_transfers_both_ways_through_a_lossy_mix() -> None:
     data = pattern(150_000)
     async with (
@@ -239,6 +240,7 @@ SMALL_BUFFERS = ExitOptions(
 )
 
 
+@pytest.mark.slow
 async def test_a_reader_that_pauses_holds_the_download_back() -> None:
     content = pattern(4_000_000)
 

@@ -109,6 +109,7 @@ async def test_ports_that_are_asked_for() -> None:
                 pass
 
 
+@pytest.mark.slow
 async def test_the_command(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "nymgate", "localnet", "up", "--pay", "--exits", "0", "--json"),

@@ -364,6 +364,7 @@ async def test_a_kept_folder_is_not_taken_up_with_other_signers(tmp_path: Path) 
         assert net.payments.epoch.epoch_id == net.options.payment.initial_epoch + 1
 
 
+@pytest.mark.slow
 async def test_gateways_in_worker_processes_take_tickets_too() -> None:
     options = LocalnetOptions(
         pay=True, exits=0, mode=Mode.PROCESSES, payment=PaymentOptions(block_seconds=BLOCK_SECONDS)

@@ -48,6 +48,7 @@ def test_the_plugin_loads_nothing_until_it_is_used() -> None:
     assert shown.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_a_project_that_just_has_it_installed(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

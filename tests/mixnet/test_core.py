@@ -130,7 +130,7 @@ def test_closing_a_lane_drops_its_packets_and_nobody_elses():
     assert alice.core.stats.packets_lost == 0
 
 
-@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize("busy", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_sent_stream_is_the_same_poisson_process_under_load_and_idle(busy):
     net = SimNet(seed=8)
     profile = PROFILES["standard"]
@@ -145,6 +145,7 @@ def test_the_sent_stream_is_the_same_poisson_process_under_load_and_idle(busy):
     assert kolmogorov_smirnov_p(gaps, 1 / profile.costs().packets_per_second) > 0.01
 
 
+@pytest.mark.slow
 def test_data_uses_loop_cover_slots_only_when_asked_to():
     rates = {}
     for use in (False, True):
@@ -331,6 +332,7 @@ def test_packets_on_the_wire_are_whole_regular_packets():
     assert Fragment(1, 1, 1, b"").id  # ids of real fragments are never the cover id
 
 
+@pytest.mark.slow
 def test_a_login_sized_exchange_beside_a_bulk_transfer_stays_quick():
     net = SimNet(seed=2)
     alice, bob = net.client(1), net.client(2, gateway=1)

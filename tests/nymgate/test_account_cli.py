@@ -16,6 +16,7 @@ from tests.nymgate.person import NYMGATE, Person
 pytestmark = pytest.mark.timeout(300)  # many processes, each given its time on a busy machine
 
 
+@pytest.mark.slow
 def test_the_phrase_comes_from_standard_input_or_a_file_and_is_kept_sealed(person, tmp_path):
     assert person.json("account", "get", code=2)["code"] == "E_NO_ACCOUNT"
     first = person.process("account", "set", "--location", "blockchain", stdin=person.phrase + "\n")
@@ -252,6 +253,7 @@ def test_a_network_without_a_chain_says_so(person, tmp_path):
     assert "no chain" in error["what"]
 
 
+@pytest.mark.slow
 def test_a_store_has_one_key(person, tmp_path):
     person.with_account()
     wrong = person.json("account", "get", code=2, NYMGATE_STORE__KEY="ab" * 32)

@@ -82,6 +82,7 @@ def test_without_curl_it_says_so_and_uses_its_own_client(tmp_path):
     assert "SHA-256 right" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_difference_of_one_byte_is_an_error(monkeypatch):
     monkeypatch.setattr(Site, "sha256", lambda _site, _path: "0" * 64)
     result = CliRunner().invoke(app, ["demo", "--size", "20000"])

@@ -334,6 +334,7 @@ def gateway_of(network, name):
     return next(node for node in network.net.gateways if node.node_id == node_id)
 
 
+@pytest.mark.slow
 async def test_a_silent_exit_is_passed_over_even_if_the_entry_has_to_change(choice, tmp_path):
     live = choice.net.exit_addresses[1]
     home = gateway_of(choice, "gateway2")
@@ -349,6 +350,7 @@ async def test_a_silent_exit_is_passed_over_even_if_the_entry_has_to_change(choi
         assert proxy.connected.entry.identity != home.identity
 
 
+@pytest.mark.slow
 async def test_an_entry_that_does_not_answer_is_passed_over(choice, tmp_path, monkeypatch):
     monkeypatch.setattr(identity_io, "GATEWAY_START_SECONDS", 2.0)
     dead = gateway_of(choice, "gateway1")
@@ -395,6 +397,7 @@ def test_run_says_what_it_is_and_costs_and_ends_on_sigterm(network, tmp_path):
         assert "Traceback" not in process.stderr.read()
 
 
+@pytest.mark.slow
 def test_run_for_programs_says_it_in_json(network, tmp_path):
     with nymgate_run(network, tmp_path, "--json") as process:
         events = []
@@ -410,6 +413,7 @@ def test_run_for_programs_says_it_in_json(network, tmp_path):
         assert process.wait(timeout=30) == 0
 
 
+@pytest.mark.slow
 def test_a_second_run_on_the_same_folder_ends_with_code_6(network, tmp_path):
     with nymgate_run(network, tmp_path) as first:
         assert first.stdout.readline().startswith("nymgate ")
@@ -421,6 +425,7 @@ def test_a_second_run_on_the_same_folder_ends_with_code_6(network, tmp_path):
         assert first.poll() is None
 
 
+@pytest.mark.slow
 def test_sigterm_lets_streams_end_and_a_second_one_does_not_wait(network, tmp_path):
     async def scenario(process, port, *, patient):
         async def dribble(_reader, writer):

@@ -284,6 +284,7 @@ def test_gateways_are_listed_by_country(network, tmp_path):
     assert [(row["country"], row["performance_percent"]) for row in rows] == [("DE", 83), ("US", 100)]
 
 
+@pytest.mark.slow
 def test_exits_are_probed(network, tmp_path):
     network.net.nodes["exit3"].stall = True
     result = call(network, tmp_path, "exits", "--probe", "--json")

@@ -148,6 +148,7 @@ async def test_wget(network, tmp_path, certificate):
         assert "403 Forbidden" in errors
 
 
+@pytest.mark.slow
 async def test_aiohttp(network, tmp_path, certificate):
     trust = ssl.create_default_context(cafile=certificate[0])
     async with (

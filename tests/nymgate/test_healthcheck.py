@@ -109,6 +109,7 @@ def test_by_its_port_where_the_folder_is_another(tmp_path):
         assert (result.exit_code, "E_WALLET_FUNDS" in result.output) == (1, True)
 
 
+@pytest.mark.slow
 async def test_a_loop_that_hangs_is_not_waited_for_for_ever(tmp_path):
     async def hang(_request):
         await asyncio.sleep(3600)

@@ -274,6 +274,7 @@ async def test_unused_identities_are_closed_and_in_the_end_erased(network, tmp_p
     assert (folder / "secret").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.slow
 async def test_isolation_can_be_off_or_go_by_destination(network, tmp_path):
     async with site() as (port, _release), proxy_on(network, tmp_path, **{"isolation.by": ""}) as proxy:
         await self_checking(proxy, port, "user:alice", 1)
@@ -288,6 +289,7 @@ async def test_isolation_can_be_off_or_go_by_destination(network, tmp_path):
         assert len(proxy.identities) == 3
 
 
+@pytest.mark.slow
 async def test_without_a_way_streams_of_a_new_identity_are_refused_in_bounded_time(network, tmp_path):
     flags = {"streams.connect_timeout": "4s"}
     async with site() as (port, _release), proxy_on(network, tmp_path, **flags) as proxy:

@@ -152,7 +152,12 @@ class Unplugged(BaseException):
 
 
 @pytest.mark.parametrize(
-    "point, top_up", [(Point.SENT, False), (Point.DEPOSITED, True), (Point.SHARE_STORED, False)]
+    "point, top_up",
+    [
+        pytest.param(Point.SENT, False, marks=pytest.mark.slow),
+        (Point.DEPOSITED, True),
+        pytest.param(Point.SHARE_STORED, False, marks=pytest.mark.slow),
+    ],
 )
 async def test_what_a_dead_process_has_paid_for_is_finished_by_run(tmp_path, point, top_up):
     async with paying_network() as net:
@@ -173,6 +178,7 @@ async def test_what_a_dead_process_has_paid_for_is_finished_by_run(tmp_path, poi
         assert (await net.payments.books()).deposits == 1
 
 
+@pytest.mark.slow
 async def test_the_free_allowance_is_asked_for_when_tickets_are_off_and_refused_here(tmp_path):
     async with paying_network() as net:
         plan = plan_for(net, tmp_path, **{"tickets.enabled": False})
@@ -185,6 +191,7 @@ async def test_the_free_allowance_is_asked_for_when_tickets_are_off_and_refused_
 # Through the mixnet.
 
 
+@pytest.mark.slow
 async def test_buying_through_the_mixnet_uses_the_proxy_and_nothing_else(tmp_path):
     async with paying_network() as net:
         direct = plan_for(net, tmp_path)

@@ -36,6 +36,7 @@ def told(tmp_path, net, store, *words):
     )
 
 
+@pytest.mark.slow
 async def test_purchases_and_tickets_of_a_real_store(tmp_path):
     async with paying_network() as net:
         plan = plan_for(net, tmp_path)
@@ -75,6 +76,7 @@ async def test_purchases_and_tickets_of_a_real_store(tmp_path):
             assert not [secret for secret in secrets if secret in output]
 
 
+@pytest.mark.slow
 async def test_an_empty_store_and_none(tmp_path):
     async with paying_network() as net:
         missing = tmp_path / "none.sqlite"

@@ -189,6 +189,7 @@ def test_a_clock_that_jumps_is_compared_at_once():
     in_world(test)
 
 
+@pytest.mark.slow
 async def test_with_cover_traffic_the_mixnet_is_not_asked_again(tmp_path):
     with BackgroundLocalnet(LocalnetOptions(mode=Mode.PROCESSES)) as background:
         async with watched(background.net, tmp_path, **{"mixnet.profile": "standard"}) as proxy:

@@ -93,6 +93,7 @@ async def download(proxy_port, port):
     return process.returncode, len(output), errors.decode()
 
 
+@pytest.mark.slow
 async def test_a_download_survives_and_the_new_settings_are_in_force(network, tmp_path):
     file = tmp_path / "nymgate.toml"
 

@@ -33,6 +33,7 @@ def files(home):
     return [path for path in Path(home).rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_replicas_share_account_books_and_budget_on_postgresql(person, paid_network, url, tmp_path):
     shared = {"NYMGATE_STORE__URL": url, "NYMGATE_STORE__KEY": KEY}
     first = Person(paid_network, tmp_path / "first")
@@ -133,6 +134,7 @@ def test_an_older_schema_is_brought_up(person, url, tmp_path, kind):
     assert person.json("account", "get", **given)["address"]
 
 
+@pytest.mark.slow
 def test_a_store_in_use_is_neither_upgraded_nor_copied(person, url, tmp_path):
     person.with_account()
     process = subprocess.Popen(

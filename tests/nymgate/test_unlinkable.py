@@ -17,6 +17,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
+
 from nym_credentials.chain.wallet import Wallet
 from nymgate.daemon import Proxy
 from tests.nymgate.paid_world import LIMIT_SECONDS, TICKET_BYTES, account_with, buy, paying_network, plan_for
@@ -179,6 +181,7 @@ async def client_of(proxy):
     return (await proxy.ready()).client
 
 
+@pytest.mark.slow
 async def test_nothing_sent_links_one_step_with_another(tmp_path):
     purchases, tickets, wallet, keys = await record(tmp_path)
     gateway, identity = keys[:32], keys[32:]

@@ -30,6 +30,7 @@ def network() -> Iterator[BackgroundLocalnet]:
         yield background
 
 
+@pytest.mark.slow
 async def test_two_hundred_at_once_get_their_own_bytes(network: BackgroundLocalnet, tmp_path: Path) -> None:
     questions = [number.to_bytes(2, "big") * (LOGIN_BYTES // 2) for number in range(CONNECTIONS)]
     assert len(set(questions)) == CONNECTIONS

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[3]
 TWICE = (Point.SHARE_RECEIVED, Point.SHARE_STORED)
 """Reached once per share, of which a book takes two."""
 DEATHS = [(point, 1) for point in PERSISTENCE_POINTS] + [(point, 2) for point in TWICE]
+OFTEN = [(Point.PREPARED, 1), (Point.SENT, 1), (Point.SHARE_STORED, 1), (Point.ISSUED, 1)]
 BEFORE_SIGNING = (Point.PLANNED, Point.GLOBAL_DATA, Point.QUORUM, Point.PREPARED)
 AFTER_PAYMENT = PERSISTENCE_POINTS[PERSISTENCE_POINTS.index(Point.SENT) :]
 
@@ -64,8 +65,15 @@ async def check_accounts(world: PurchaseWorld, kind: str) -> None:
     assert set(states) <= {PurchaseState.ISSUED, PurchaseState.FAILED}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("point, occurrence", DEATHS, ids=lambda value: str(value))
+# Those that matter most are always tried, the others in `make check`.
+@pytest.mark.parametrize(
+    "kind", [kind if kind == "sqlite" else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+)
+@pytest.mark.parametrize(
+    "point, occurrence",
+    [death if death in OFTEN else pytest.param(*death, marks=pytest.mark.slow) for death in DEATHS],
+    ids=lambda value: str(value),
+)
 async def test_death_and_restart(world, kind, point, occurrence):
     await die(world, kind, point, occurrence)
     paid = len(world.network.deposits)
@@ -81,6 +89,7 @@ async def test_death_and_restart(world, kind, point, occurrence):
     await check_accounts(world, kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point, occurrence", DEATHS, ids=lambda value: str(value))
 async def test_the_same_command_again_does_not_pay_twice(world, point, occurrence):
     await die(world, "file", point, occurrence)
@@ -89,6 +98,7 @@ async def test_the_same_command_again_does_not_pay_twice(world, point, occurrenc
     await check_accounts(world, "file")
 
 
+@pytest.mark.slow
 async def test_dying_at_every_resumption(world):
     """Each start gets one step further and dies again."""
     await die(world, "file", Point.SIGNED)

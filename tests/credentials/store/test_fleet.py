@@ -145,6 +145,7 @@ async def test_leases_are_renewed(replica):
     assert left[-1] <= 2.0
 
 
+@pytest.mark.slow
 async def test_connections_that_are_cut(replica, server, url):
     """While tickets are drawn: nothing is lost, and nobody notices."""
     store = await replica()

@@ -10,6 +10,8 @@ import contextlib
 import random
 from collections import Counter
 
+import pytest
+
 from nym_credentials.store.records import TicketState
 from nym_credentials.store.store_io import TicketStore
 from nym_localnet.ecash.ticket_rules import Standing
@@ -52,6 +54,7 @@ class Till:
         writer.close()
 
 
+@pytest.mark.slow
 async def test_the_signers_saw_every_ticket_once(server, url):
     dice = random.Random()
     async with paying_net() as net, contextlib.AsyncExitStack() as stack:

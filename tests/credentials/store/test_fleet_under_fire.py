@@ -122,6 +122,7 @@ async def under_fire(where, target, seconds, processes, threads, books, server=N
     return cuts
 
 
+@pytest.mark.slow
 async def test_eight_processes_on_postgresql(server, url):
     assert await under_fire(url, 60, 60, 8, 1, 4, server) > 0
 
