@@ -29,6 +29,9 @@ from tests.nymgate.listener_upstreams import (
 )
 from tests.nymgate.socks_client import GREETING, connect_request, dial, through
 
+HTTP_REQUEST = b"GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n"
+CONNECT_REQUEST = b"CONNECT a.example:443 HTTP/1.1\r\n\r\n"
+
 
 def leave(writer):
     """Be gone, with a reset: a FIN alone could also be a half-close."""
@@ -272,6 +275,40 @@ async def test_an_application_that_leaves_closes_its_stream():
         assert server.stats.streams == 0
 
 
+@pytest.mark.parametrize(
+    "first", [GREETING + connect_request("a.example", 80), HTTP_REQUEST, CONNECT_REQUEST]
+)
+@pytest.mark.parametrize("upstream", [TestUpstream, SlowUpstream])
+async def test_who_is_gone_after_a_last_word_holds_no_stream(monkeypatch, first, upstream):
+    """Where the destination says nothing, nothing is written to the socket, and nothing else would find out."""
+    monkeypatch.setattr("nymgate.listener.server.LOOK_SECONDS", 0.05)
+    upstream = upstream()
+    async with serving(upstream) as (server, port), dial(port) as (stays, writer), dial(port) as (_, leaver):
+        for each in (writer, leaver):
+            each.write(first)
+            each.write_eof()
+        await eventually(lambda: server.stats.streams == 2)
+        await asyncio.sleep(0.2)
+        assert server.stats.streams == 2, "half a connection may wait for its answer"
+        leave(leaver)
+        await eventually(lambda: server.stats.streams == 1)
+        assert server.stats.ended == {"E_APPLICATION_GONE": 1}
+        await eventually(lambda: server.open_connections == 1)
+        assert not stays.at_eof()
+        writer.transport.abort()
+
+
+async def test_who_is_gone_from_a_unix_socket_holds_no_stream(monkeypatch, tmp_path):
+    monkeypatch.setattr("nymgate.listener.server.LOOK_SECONDS", 0.05)
+    async with SocksServer(TestUpstream()) as server:
+        await server.listen_unix(tmp_path / "s")
+        _, writer = await asyncio.open_unix_connection(tmp_path / "s")
+        writer.write(CONNECT_REQUEST)
+        await eventually(lambda: server.stats.streams == 1)
+        writer.close()  # no reset here: with Unix sockets there is none
+        await eventually(lambda: server.stats.streams == 0)
+
+
 async def test_an_application_that_leaves_early_cancels_the_opening():
     upstream = SlowUpstream()
     async with serving(upstream) as (server, port):
@@ -459,8 +496,9 @@ async def test_phases_end():
 
 STARVED = """
     import asyncio, contextlib, resource, socket, sys
-    import uvloop
+    import structlog, uvloop
     from nymgate.listener.server import SocksServer, ServerOptions
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     sys.path.insert(0, {here!r})
     from tests.nymgate.listener_upstreams import EchoUpstream
 
@@ -487,7 +525,7 @@ async def test_running_out_of_descriptors_is_survived_with_some_to_spare(run):
         pytest.fail("this test needs a limit of open files above 600 for its own end")
     source = textwrap.dedent(STARVED.format(here=str(Path(__file__).parents[2]), run=run))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", source, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        sys.executable, "-c", source, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     try:
         port = int(await process.stdout.readline())
@@ -509,5 +547,5 @@ async def test_running_out_of_descriptors_is_survived_with_some_to_spare(run):
                 await asyncio.sleep(0.05)
     finally:
         process.stdin.write(b"\n")
-        process.stdin.close()
-        await process.wait()
+        _, said = await process.communicate()
+    assert said.count(b"there is no room even for a refusal") == 1

@@ -39,6 +39,7 @@ from nymgate.listener.listener_io import (
     Owner,
     Phase,
     explained,
+    is_gone,
     peer_of,
     reset_connection,
 )
@@ -112,6 +113,8 @@ class Connection(asyncio.Protocol):
         )
         self._transport.set_write_buffer_limits(high=self._server.options.buffer_bytes)
         if not self._server.admit(self, self._listening):
+            if not self._server.draining:
+                self._server.warn_once("E_ADMISSION", "there is no room even for a refusal")
             self._finish("E_ADMISSION", reset=True)
 
     def data_received(self, data: bytes) -> None:
@@ -377,6 +380,11 @@ class Connection(asyncio.Protocol):
             stream.close()  # what it sent before its end is still on the way
         else:
             stream.abort()
+
+    def look(self) -> None:
+        """End if the application said its last word a while ago, and is not there to hear an answer."""
+        if self._app_ended and self.phase in (Phase.OPENING, Phase.RELAYING) and is_gone(self._transport):
+            self._finish("E_APPLICATION_GONE", reset=True)
 
     def end(self, code: str) -> None:
         """End from outside (shutdown): open streams break off, the others just close."""

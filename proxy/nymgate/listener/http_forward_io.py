@@ -35,6 +35,7 @@ from nymgate.listener.listener_io import (
     Owner,
     Phase,
     explained,
+    is_gone,
     peer_of,
     reset_connection,
 )
@@ -421,6 +422,11 @@ class ForwardConnection(asyncio.Protocol):
             reset_connection(self._transport)
         else:
             self._transport.close()
+
+    def look(self) -> None:
+        """End if the application said its last word a while ago, and is not there to hear an answer."""
+        if self._app_ended and self.phase in (Phase.OPENING, Phase.RELAYING) and is_gone(self._transport):
+            self._finish("E_APPLICATION_GONE", reset=True)
 
     def end(self, code: str) -> None:
         """End from outside (shutdown): an exchange breaks off, the others just close."""

@@ -4,6 +4,7 @@ two ways to say that something is over.
 
 import asyncio
 import contextlib
+import select
 import socket
 import struct
 from bisect import bisect_left
@@ -148,6 +149,9 @@ class Guest(Protocol):
     def count(self) -> bool:
         """Charge what was carried since the last time to who pays for it. False: they may not go on."""
 
+    def look(self) -> None:
+        """End if the application said its last word a while ago, and is not there to hear an answer."""
+
     def end(self, code: str) -> None:
         """End from outside (shutdown)."""
 
@@ -196,6 +200,19 @@ def explained(error: Exception) -> Refusal:
         log.error("stream.crashed", exc_info=error)
         refusal = REFUSALS["E_INTERNAL"]
     return refusal
+
+
+def is_gone(transport: asyncio.BaseTransport) -> bool:
+    """Whether nobody is left behind a socket that has had its FIN, which alone does not tell: half a connection may
+    stay open for an answer. The kernel knows, of Unix sockets at once and of TCP by its keep-alive, but says so only
+    to those who ask: after a FIN the event loop does not read any more.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        return True
+    poll = select.poll()
+    poll.register(sock.fileno(), 0)  # no event but those that cannot be left out: error, hung up
+    return bool(poll.poll(0))
 
 
 def reset_connection(transport: asyncio.Transport) -> None:

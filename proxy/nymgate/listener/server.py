@@ -41,6 +41,7 @@ ACCEPTED_AT_ONCE: Final = 16
 # Connections without a stream: idle ones, those that wait for their turn, those that get a refusal.
 CONNECTIONS_BEYOND_LIMIT: Final = 4096
 METER_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 15.0
 # An application whose machine was switched off says nothing more: its streams end after two minutes. Connections take
 # over what is set on the socket that took them, so this costs none of them a call.
 KEEP_ALIVE: Final = (
@@ -92,6 +93,7 @@ class SocksServer:
             if self._usage is not None:
                 await self._usage.sync()
             self._keep_books()
+        self._tasks.spawn(self._look_after(), name="half-open")
         return self
 
     async def __aexit__(
@@ -198,6 +200,14 @@ class SocksServer:
         self._tasks.spawn(self._meter(), name="quotas")
         if self._usage is not None:
             self._tasks.spawn(self._usage.keep(), name="usage")
+
+    async def _look_after(self) -> None:
+        """Find those whose application closed its socket while its destination stays silent: such a stream would be
+        open, and count, for as long as the destination likes."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for connection in list(self._connections):
+                connection.look()
 
     async def _meter(self) -> None:
         """End the streams of users who have nothing left, within a second."""
