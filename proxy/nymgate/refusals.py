@@ -214,6 +214,14 @@ REFUSALS: Final = _table(
         "The request expects something other than 100-continue.",
     ),
     Refusal(
+        "E_HTTP_MAX_FORWARDS",
+        "proxy",
+        _R.GENERAL_FAILURE,
+        400,
+        "http_request_error",
+        "The request may not go further than this proxy (Max-Forwards: 0), which answers none itself.",
+    ),
+    Refusal(
         "E_BAD_TARGET",
         "target",
         _R.GENERAL_FAILURE,

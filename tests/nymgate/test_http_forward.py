@@ -126,6 +126,12 @@ def test_the_url_decides_whatever_host_says(url, line, host, target):
     assert talk.asked == line + b"\r\nHost: " + host + b"\r\nAccept: */*\r\n\r\n"
 
 
+def test_a_hop_is_counted_where_hops_are_counted():
+    for method, sent in ((b"TRACE", b"2"), (b"OPTIONS", b"2"), (b"GET", b"3")):
+        talk = Talk().app(method + b" http://a/ HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\n\r\n")
+        assert b"\r\nMax-Forwards: " + sent + b"\r\n" in talk.asked
+
+
 def test_options_for_a_whole_server():
     assert (
         Talk()
@@ -154,6 +160,14 @@ def test_options_for_a_whole_server():
         (b"GET http://a/ HTTP/1.1\r\nHost: a\r\n X: a\x00\r\n\r\n", "E_HTTP_SYNTAX"),
         (b"GET http://a/ b HTTP/1.1\r\nHost: a\r\n\r\n", "E_HTTP_SYNTAX"),
         (b"GET http://a/ HTTP/1.1\r\nX: " + b"y" * (MAX_HEAD_BYTES + 1), "E_HTTP_TOO_LARGE"),
+        (
+            b"GET http://a/ HTTP/1.1\r\nHost: a\r\nX: " + b"y" * MAX_HEAD_BYTES + b"\r\n\r\n",
+            "E_HTTP_TOO_LARGE",
+        ),
+        (b"GET http://a/" + b"y" * MAX_HEAD_BYTES + b" HTTP/1.1\r\nHost: a\r\n\r\n", "E_HTTP_TOO_LARGE"),
+        (b"GET http://[fe80::1%25eth0]/ HTTP/1.1\r\nHost: a\r\n\r\n", "E_BAD_TARGET"),
+        (b"TRACE http://a/ HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n", "E_HTTP_MAX_FORWARDS"),
+        (b"OPTIONS http://a/ HTTP/1.1\r\nHost: a\r\nMax-Forwards: 00\r\n\r\n", "E_HTTP_MAX_FORWARDS"),
         (b"nonsense\r\n\r\n", "E_HTTP_SYNTAX"),
         # Request smuggling: two readers, two lengths.
         (

@@ -49,6 +49,8 @@ FOR_US: Final = frozenset(
 _END_TO_END: Final = frozenset(
     (b"host", b"content-length", b"content-type", b"cache-control", b"cookie", b"authorization")
 )
+_COUNTED: Final = (b"TRACE", b"OPTIONS")  # RFC 9110 §7.6.2
+_COUNT: Final = re.compile(rb"[0-9]{1,9}")
 _DIGITS: Final = re.compile(rb"[0-9]{1,5}")
 _ABSOLUTE: Final = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^#]*)")
 
@@ -98,9 +100,12 @@ def _host(raw: bytes) -> str:
         raise BadRequest("E_BAD_TARGET") from None
     if host.startswith("[") and host.endswith("]"):
         try:
-            return str(ipaddress.IPv6Address(host[1:-1]))
+            address = ipaddress.IPv6Address(host[1:-1])
         except ValueError:
             raise BadRequest("E_BAD_TARGET") from None
+        if address.scope_id is not None:  # a network card of this machine, which is no affair of an exit
+            raise BadRequest("E_BAD_TARGET")
+        return str(address)
     if ":" in host or bad_host(host):
         raise BadRequest("E_BAD_TARGET")
     return host
@@ -114,6 +119,7 @@ def _port(number: int) -> int:
 
 def understand(request: h11.Request) -> Asked:
     """What a request asks of the proxy. Raises BadRequest."""
+    _check_size(request)
     _check_framing(request)
     credential = of_authorization([v for name, v in request.headers if name == b"proxy-authorization"])
     token = of_isolation([v for name, v in request.headers if name in ISOLATION])
@@ -133,6 +139,13 @@ def understand(request: h11.Request) -> Asked:
         credential,
         token,
     )
+
+
+def _check_size(request: h11.Request) -> None:
+    """h11 measures only heads that arrive in pieces."""
+    fields = sum(len(name) + len(value) + len(b": \r\n") for name, value in request.headers)
+    if len(request.method) + len(request.target) + fields > MAX_HEAD_BYTES:
+        raise BadRequest("E_HTTP_TOO_LARGE")
 
 
 def _check_framing(request: h11.Request) -> None:
@@ -161,6 +174,10 @@ def _request_headers(request: h11.Request, authority: bytes) -> Headers:
                 raise BadRequest("E_HTTP_EXPECT")
             if request.http_version >= b"1.1":
                 sent.append((raw_name, value))
+        elif name == b"max-forwards" and request.method in _COUNTED and _COUNT.fullmatch(value):
+            if int(value) == 0:
+                raise BadRequest("E_HTTP_MAX_FORWARDS")
+            sent.append((raw_name, b"%d" % (int(value) - 1)))
         elif name == b"transfer-encoding":
             sent.append((raw_name, b"chunked"))
         elif name not in dropped:
