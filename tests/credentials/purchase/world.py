@@ -17,7 +17,7 @@ from tests.credentials.signers.mini_signers import Network, running_signers, ser
 
 OPTIONS = BuyerOptions(
     confirm_seconds=0.0,
-    patience_seconds=1.0,  # of a busy machine; tests whose signers never answer wait so long
+    patience_seconds=3.0,  # of a busy machine; tests whose signers never answer give less
     first_retry_seconds=0.02,
     http=SignerHttpOptions(timeout_seconds=20.0, status_timeout_seconds=20.0),
 )
