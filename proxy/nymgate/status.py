@@ -198,8 +198,8 @@ def status_of(snapshot: Snapshot, exits: Sequence[ExitState], *, anonymous_repli
         version=snapshot.version,
         network=snapshot.network,
         profile=snapshot.profile,
-        uptime_seconds=snapshot.uptime_seconds,
-        taken_unix=snapshot.taken_unix,
+        uptime_seconds=round(snapshot.uptime_seconds, 3),
+        taken_unix=round(snapshot.taken_unix, 3),
         workers_ready=health.workers_ready,
         workers=snapshot.workers_expected,
         listening=snapshot.listening,
@@ -312,7 +312,13 @@ def _exits(exits: Sequence[ExitState]) -> tuple[ExitStatus, ...]:
         seen.setdefault(one.address, one)
     return tuple(
         ExitStatus(
-            one.exit, one.country, one.state, one.latency_seconds, one.streams, one.opened, one.refusals
+            exit=one.exit,
+            country=one.country,
+            state=one.state,
+            latency_seconds=None if one.latency_seconds is None else round(one.latency_seconds, 3),
+            streams=one.streams,
+            opened=one.opened,
+            refusals=one.refusals,
         )
         for one in list(seen.values())[:MOST_EXITS]
     )
