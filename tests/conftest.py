@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -11,6 +12,10 @@ from hypothesis import HealthCheck, settings
 # No deadlines: a busy machine must not fail a test.
 settings.register_profile("default-suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default-suite")
+
+# A shell starts what it runs in the background with Ctrl-C turned off, and processes that tests start inherit it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
