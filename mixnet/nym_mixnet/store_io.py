@@ -212,15 +212,16 @@ class ClientStore(_Store):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(lock, 20).decode("ascii", "replace").strip()
+            named = os.read(lock, 20).decode("ascii", "replace").partition("\n")[0]
             os.close(lock)
-            process = f"process {holder}" if holder.isdigit() else "another process"
+            process = f"process {named}" if named.isdigit() else "another process"
             raise StoreInUse(
                 f"the data folder {self.folder} is in use by {process}: stop it, or choose another folder"
             ) from None
         self._lock = lock
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode("ascii"), 0)
+        holder = f"{os.getpid()}\n".encode("ascii")
+        os.pwrite(lock, holder, 0)  # never empty: others read who it is at any time
+        os.ftruncate(lock, len(holder))
 
     async def close(self) -> None:
         """Finish what is under way and let the folder go. Safe to call twice."""

@@ -36,7 +36,7 @@ from nymgate.workers import (
 from tests.nymgate.running import running
 from tests.nymgate.socks_client import through
 
-BODY = random.Random(2).randbytes(200_000)
+BODY = random.Random(2).randbytes(20_000)
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +242,7 @@ async def test_all_carry_streams_one_may_die_and_nothing_is_left(network, tmp_pa
                 await asyncio.sleep(0.05)  # those of before are on their way out
             while not all([await open_streams(folder) for folder in (first, second)]):
                 slow.append(group.create_task(outcome_of(fetch(run.port, port, "/slow"))))
-                await until(lambda: len(waiting) == len(slow))
+                await until(lambda: len(waiting) + sum(task.done() for task in slow) == len(slow))
         os.kill(pids[0], signal.SIGKILL)
         await run.says(r"worker\.ended.*|.*SIGKILL")
         for _ in range(5):
@@ -274,6 +274,7 @@ async def fetch_patiently(proxy_port, port):
     for _ in range(10):
         with contextlib.suppress(OSError, EOFError):
             return await fetch(proxy_port, port)
+        await asyncio.sleep(0.5)
     return None
 
 
