@@ -1,5 +1,6 @@
 """Fault drills: something breaks, `/readyz` names it within 30 s, and is well again by itself after the repair."""
 
+import asyncio
 import contextlib
 import os
 import re
@@ -7,12 +8,14 @@ import signal
 import time
 import types
 
+import aiohttp
 import pytest
 
 from nym_credentials.store.records import Settlement
 from nym_localnet import Localnet, LocalnetOptions, Mode, PaymentOptions
 from nym_mixnet import topology_io
 from nymgate import watch_io
+from nymgate.cli import status as status_command
 from nymgate.errors import Reply
 from tests.nymgate.paid_world import BLOCK_SECONDS, NYM, account_with, buy, until
 from tests.nymgate.socks_client import through
@@ -82,6 +85,11 @@ async def drill(proxy, broken, *, layer, ready, code=None):
             in metrics
         )
         assert f"nymgate_ready {float(ready)}" in metrics
+        status = await asyncio.to_thread(status_command.ask, proxy.plan.folder)
+        assert (status.layer, status.ready) == (layer, ready)
+        assert status.sentence.startswith(f"{'degraded' if ready else 'not ready'}: {layer}: ")
+        async with aiohttp.ClientSession() as session, session.get(proxy.watch.web.url) as page:
+            assert f"<strong>{layer}</strong> is {'degraded' if ready else 'failing'}" in await page.text()
     await until_health(proxy, well, MENDED_WITHIN_SECONDS)
     return body
 
