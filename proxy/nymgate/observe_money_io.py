@@ -1,7 +1,6 @@
 """Reads what is known of money: the ticket store, the budget, the top-up, and now and then the account's balance."""
 
 import asyncio
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +18,7 @@ from nymgate.errors import NymgateError
 from nymgate.health import Trouble
 from nymgate.purse.budget import payments_of
 from nymgate.purse.money import explain_money
-from nymgate.purse.supply import SupplyState
+from nymgate.purse.supply import SupplyState, without_address
 from nymgate.snapshot import SHORT_SECONDS_BOUNDS, Budget, Money, Purse, Tally, TicketStock, TopUp
 from zknym import TicketType
 
@@ -28,11 +27,12 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("nymgate.observe")
 
-_ACCOUNT: Final = re.compile(r"\b[a-z]+1[ac-hj-np-z02-9]{38,58}\b")
-"""An address of the chain: bech32."""
-
 STORE_SECONDS: Final = 1.0
 """What was read from the store is so old at most."""
+READ_LIMIT_SECONDS: Final = 2.0
+"""Who looks does not wait longer for the store: a database that is gone is when they have to see the rest."""
+UNREADABLE_SECONDS: Final = 10.0
+"""After that the store is left alone for so long."""
 BALANCE_FIRST_SECONDS: Final = 2.0
 BALANCE_SECONDS: Final = 1800.0
 BALANCE_LOOK_SECONDS: Final = 5.0
@@ -57,7 +57,8 @@ class MoneyView:
         self._clock = clock
         self._store_seconds = Tally(SHORT_SECONDS_BOUNDS)
         self._read: tuple[Purse, Budget] | None = None
-        self._read_at = -STORE_SECONDS
+        self._look_at = 0.0
+        """When the store may be read again, by the event loop's clock."""
         self._reading = asyncio.Lock()
         self._balance: tuple[int, float] | None = None
         self._deposits = 0
@@ -81,7 +82,7 @@ class MoneyView:
         """Why there are few tickets, or soon will be."""
         state = self._state()
         if state.code:
-            return Trouble(state.layer, state.code, without_accounts(state.what), state.todo)
+            return Trouble(state.layer, state.code, without_address(state.what), state.todo)
         status = self._purse.topup.status()
         if status.hindrance in _WORTH_A_WORD:
             from nym_credentials.topup.hindrances import WORDS
@@ -108,12 +109,14 @@ class MoneyView:
         """Everything about money. What the store says may be a second old; if it cannot be read, older."""
         async with self._reading:
             now = asyncio.get_running_loop().time()
-            if self._read is None or now - self._read_at >= STORE_SECONDS:
+            if now >= self._look_at:
                 try:
-                    self._read = await self._read_store()
-                    self._read_at = now
-                except (CredentialsError, NymgateError) as error:
-                    log.warning("store.unreadable", reason=str(error))
+                    async with asyncio.timeout(READ_LIMIT_SECONDS):
+                        self._read = await self._read_store()
+                    self._look_at = now + STORE_SECONDS
+                except (CredentialsError, NymgateError, TimeoutError) as error:
+                    self._look_at = now + UNREADABLE_SECONDS
+                    log.warning("store.unreadable", reason=str(error) or "It does not answer in time.")
         purse, budget = self._read or (Purse(), Budget())
         return Money(
             purse=purse,
@@ -202,12 +205,7 @@ class MoneyView:
             log.debug("balance.unknown", reason=str(error) or type(error).__name__)
         else:
             self._balance = coin.amount, self._clock()
-            self._read_at = -STORE_SECONDS
-
-
-def without_accounts(text: str) -> str:
-    """The same sentence for more eyes than the owner's: the account is not named."""
-    return _ACCOUNT.sub("the account", text)
+            self._look_at = 0.0
 
 
 def stocks(books: Iterable[BookInfo], today: date) -> dict[str, TicketStock]:

@@ -74,7 +74,7 @@ def test_every_error_becomes_two_sentences_a_code_and_an_exit_code(kind):
 @pytest.mark.parametrize(
     "error, code",
     [
-        (InsufficientFunds("x", "It is enough for 0."), ExitCode.EXHAUSTED),
+        (InsufficientFunds("x", "It is enough for 1."), ExitCode.EXHAUSTED),
         (OutOfTickets("x"), ExitCode.EXHAUSTED),
         (NearMidnight(30.0), ExitCode.EXHAUSTED),
         (PurchaseDeclined("x"), ExitCode.REFUSED),
@@ -94,8 +94,8 @@ def test_exit_codes_are_those_of_the_reference_page(error, code):
 def test_advice_names_the_command():
     assert "obtain-ticketbooks" in explain_money(OutOfTickets("x")).todo
     assert "accept-backup" in explain_money(BackupRestored("x")).todo
-    assert explain_money(InsufficientFunds("x", "It is enough for 0.")).todo == (
-        "It is enough for 0. Send NYM to the account first."
+    assert explain_money(InsufficientFunds("x", "It is enough for 1.")).todo == (
+        "It is enough for 1. Send NYM to the account first."
     )
 
 

@@ -87,7 +87,7 @@ def test_degraded_is_told_and_refuses_nothing():
 
 def test_applications_hear_neither_amounts_nor_the_account():
     address = "n1dwvxtquwu5v6zfee9xa3e86yxj2u7tjfdmkga0"
-    reason = f"1 books cost 75.1 NYM, and {address} has 3 NYM: nothing was paid."
+    reason = f"1 book costs 75.1 NYM, and {address} has 3 NYM: nothing was paid."
     state = supply_state(status(Supply.EXHAUSTED, Hindrance.FUNDS, reason=reason), FINE, NOW)
     assert "75.1 NYM" in state.what
     assert "the account has 3 NYM" in state.what

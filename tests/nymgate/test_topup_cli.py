@@ -146,8 +146,8 @@ def test_the_ledger_has_every_deposit_book_and_ticket_and_agrees_with_the_chain(
     assert (compared["balanced"], compared["matched"]) == (True, 1)
     text = person.run("ledger", "--reconcile")
     assert text.returncode == 0, text.stderr
-    assert "paid     75 NYM for 1 deposits" in text.stdout
-    assert "1 deposits are the same in the ledger and on the chain." in text.stdout
+    assert "paid     75 NYM for 1 deposit\n" in text.stdout
+    assert "1 deposit is the same in the ledger and on the chain." in text.stdout
     assert person.phrase.split()[0] + " " not in text.stdout
     assert json.loads(person.run("ledger", "--format", "json").stdout)["deposits"] == found["deposits"]
     [row] = csv.DictReader(io.StringIO(person.run("ledger", "--format", "csv").stdout))

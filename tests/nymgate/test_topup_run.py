@@ -155,7 +155,7 @@ async def test_a_spent_budget_refuses_until_the_owner_allows_more_and_holds_for_
             await money.store.give_up_book(book.book_id)
             async with running(plan) as proxy:
                 body = await refused(proxy, port, "E_BUDGET_DAY", 402)
-                assert "The budget of this UTC day is spent." in body
+                assert "The budget of this UTC day does not cover a ticketbook." in body
                 assert "75 NYM of 100 NYM are spent" in proxy.purse.supply().what
                 assert "It is tried again by itself at " in body
                 retry = proxy.purse.supply().retry_unix

@@ -180,10 +180,11 @@ class Buyer:
     async def _agree(self, count: int, before: Quote | None, confirm: Confirm | None) -> Quote:
         quote = await self._source.quote(count)
         if quote.balance.amount < quote.total.amount:
+            books = "1 book costs" if count == 1 else f"{count} books cost"
             raise InsufficientFunds(
-                f"{count} books cost {format_coin(quote.total)} with fees, and {quote.address} has "
+                f"{books} {format_coin(quote.total)} with fees, and {quote.address} has "
                 f"{format_coin(quote.balance)}: nothing was paid.",
-                f"It is enough for {quote.affordable}.",
+                f"It is enough for {quote.affordable}." if quote.affordable else "Send NYM to the account.",
             )
         risen = before is not None and quote.price.best.amount > before.price.best.amount
         if confirm is None and risen:

@@ -115,7 +115,7 @@ async def copy_store(
     target holds something else, `StoreMoved` if the source was moved somewhere else, and what opening raises.
     """
     if url_name(store_url(source.where)) == url_name(store_url(target.where)):
-        raise StoreUnusable("A ticket store cannot be copied onto itself.")
+        raise StoreUnusable("A ticket store cannot be copied onto itself.", "Name another one as the target.")
     async with (
         _alone_with(source, must_exist=True) as (database, files),
         _alone_with(target, must_exist=False) as (new_database, new_files),

@@ -107,7 +107,8 @@ def judge(limits: BudgetLimits, offer: Offer, spent: Spent, now: float) -> Refus
         if cap is not None and so_far + price > cap:
             return Refusal(
                 hindrance,
-                f"{format_nym(so_far)} of {format_nym(cap)} are spent, and a book costs {format_nym(price)}.",
+                f"{format_nym(so_far)} of {format_nym(cap)} are spent, and a book costs {format_nym(price)}"
+                + (", more than the whole cap: waiting does not help." if price > cap else "."),
                 # A price above the cap does not fit into the next day either.
                 until if price <= cap else None,
             )

@@ -413,6 +413,11 @@ class TopUpControl:
         words = WORDS[hindrance]
         return self._troubled(Trouble(hindrance, text or f"{words.happened} {words.to_do}", retry))
 
+    def blind(self) -> None:
+        """The stock could not be looked at, so nobody knows whether there are tickets; `failed` says why."""
+        if self.supply is Supply.OK:
+            self.supply = next_supply(self.supply, SupplyEvent.HINDERED)
+
     def copy(self, rng: Random) -> TopUpControl:
         """One that can be played forward without touching this one."""
         other = TopUpControl(self.settings, self.meter.copy(), rng)

@@ -79,11 +79,13 @@ class Words:
 
 WORDS: Final[Mapping[Hindrance, Words]] = {
     Hindrance.DAY_CAP: Words(
-        "wallet", "The budget of this UTC day is spent.", "Raise budget.per_day, or wait for 00:00 UTC."
+        "wallet",
+        "The budget of this UTC day does not cover a ticketbook.",
+        "Raise budget.per_day, or wait for 00:00 UTC.",
     ),
     Hindrance.MONTH_CAP: Words(
         "wallet",
-        "The budget of this month is spent.",
+        "The budget of this month does not cover a ticketbook.",
         "Raise budget.per_month, or wait for the first, 00:00 UTC.",
     ),
     Hindrance.DEPOSIT_CAP: Words(

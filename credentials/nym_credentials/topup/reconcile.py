@@ -44,7 +44,8 @@ class Reconciliation:
 
     def lines(self) -> list[str]:
         """For a terminal."""
-        lines = [f"{self.matched} deposits are the same in the ledger and on the chain."]
+        same = "1 deposit is" if self.matched == 1 else f"{self.matched} deposits are"
+        lines = [f"{same} the same in the ledger and on the chain."]
         lines += [f"Purchase {name} is open here, and paid on the chain: resume it." for name in self.settled]
         lines += [f"Purchase {name} is paid here, and not on the chain." for name in self.missing]
         lines += [

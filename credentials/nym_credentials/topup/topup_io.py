@@ -204,6 +204,7 @@ class TopUp:
             except Exception as error:
                 # Whatever it is, a proxy that has tickets left must go on; the error is reported and tried again.
                 self._note(error)
+                self.control.blind()
                 decision = None
             self._tell()
             return decision

@@ -123,6 +123,7 @@ def ledger(
 def ledger_lines(found: "Ledger") -> list[str]:
     """For a terminal."""
     from nym_credentials.money import format_nym
+    from nymgate.privacy.report import count_of
 
     totals = found.totals()
     lines = [
@@ -153,14 +154,15 @@ def ledger_lines(found: "Ledger") -> list[str]:
             for one in found.tickets
         ]
     each = totals.unym_per_accepted
+    deposits, books = count_of(totals.deposits, "deposit"), count_of(totals.books, "book")
     price = "" if each is None else f", {format_nym(round(each))} for each that was accepted"
     open_ = f", {format_nym(totals.open_unym)} perhaps" if totals.open_unym else ""
     return [
         *lines,
         "",
-        f"paid     {format_nym(totals.paid_unym)} for {totals.deposits} deposits{open_}",
+        f"paid     {format_nym(totals.paid_unym)} for {deposits}{open_}",
         f"fees     {format_nym(totals.fees_unym)}",
-        f"tickets  {totals.tickets} in {totals.books} books: {totals.accepted} accepted{price}",
+        f"tickets  {totals.tickets} in {books}: {totals.accepted} accepted{price}",
         f"lost     {totals.given_up} without a credit, {totals.expired} expired unused",
     ]
 

@@ -19,6 +19,7 @@ from nymgate.cli.options import (
     level_flag,
 )
 from nymgate.errors import DependencyFailed, ExitCode
+from zknym import TicketType
 
 if TYPE_CHECKING:
     from nymgate.purse.money_io import Money
@@ -106,7 +107,7 @@ def up(
             if as_json:
                 typer.echo(json.dumps(facts))
             else:
-                echo_facts(facts)
+                echo_facts(facts, ticket_scale)
             await until_signal(net.wait_lost())
 
     try:
@@ -121,8 +122,8 @@ def up(
         ) from error
 
 
-def echo_facts(facts: dict[str, object]) -> None:
-    """What to connect to."""
+def echo_facts(facts: dict[str, object], ticket_scale: float = 1.0) -> None:
+    """What to connect to. A proxy has to know of tickets that are worth another number of bytes."""
     typer.echo(f"A Nym network is up. Its directory: {facts['nym_api']}")
     gateways, exits = facts["gateways"], facts["exits"]
     assert isinstance(gateways, dict)
@@ -138,7 +139,9 @@ def echo_facts(facts: dict[str, object]) -> None:
         typer.echo("In another terminal:")
         typer.echo("  nymgate localnet fund")
         typer.echo("  nymgate account obtain-ticketbooks --amount 1 --network localnet")
-        typer.echo("  nymgate run --network localnet")
+        size = round(TicketType.MIXNET_ENTRY.bytes_per_ticket * ticket_scale)
+        told = "" if ticket_scale == 1.0 else f"NYMGATE_TICKETS__TICKET_SIZE={size}B "
+        typer.echo(f"  {told}nymgate run --network localnet")
     else:
         typer.echo("In another terminal: nymgate run --network localnet")
     typer.echo("Ctrl-C ends it.")

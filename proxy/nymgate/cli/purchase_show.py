@@ -67,7 +67,8 @@ def quote_lines(quote: "Quote", ticket_type: TicketType) -> list[str]:
     special = " (a price of this account's own)" if quote.price.best != quote.price.default else ""
     fee = "" if quote.fee_is_simulated else "at most about "
     tickets = quote.count * TICKETS_PER_BOOK
-    enough = "" if quote.affordable >= quote.count else f": enough for {quote.affordable} only"
+    less = f": enough for {quote.affordable} only" if quote.affordable else ": not enough"
+    enough = "" if quote.affordable >= quote.count else less
     return [
         f"{books} of {kind}: {tickets} tickets, {size}, to be spent within {SPENDABLE_DAYS} days",
         f"  price    {format_coin(quote.price.best)} a book{special}",

@@ -187,6 +187,8 @@ class Purse:
                 log.warning("purchases.unfinished", reason=error.what, todo=error.todo)
             except NymgateError as error:
                 log.warning("purchases.unfinished", layer=error.layer, code=error.code, reason=str(error))
+            except Exception as error:  # the top-up runs beside this, and must not end with it
+                log.error("purchases.failed", reason=type(error).__name__, exc_info=error)
             longest = min(RESUME_LIMIT_SECONDS, RESUME_FIRST_SECONDS * 2.0 ** min(failures, 10))
             failures += 1
             await asyncio.sleep(self._rng.uniform(longest / 2, longest))

@@ -74,7 +74,7 @@ def supply_state(status: "TopUpStatus", known: Circumstances, since_unix: float)
     if status.supply is Supply.OK:
         return SupplyState(Supply.OK, since_unix=since_unix, tickets=tickets)
     code, layer, what, todo, owner = _reason(status, known)
-    numbers = _ADDRESS.sub("the account", _numbers(status, known) or what)
+    numbers = without_address(_numbers(status, known) or what)
     if status.supply is Supply.EXHAUSTED and code != COMING:
         what, numbers = f"{_NONE_LEFT} {what}", f"{_NONE_LEFT} {numbers}"
     return SupplyState(
@@ -89,6 +89,11 @@ def supply_state(status: "TopUpStatus", known: Circumstances, since_unix: float)
         owner=owner,
         tickets=tickets,
     )
+
+
+def without_address(text: str) -> str:
+    """For the log and for those who only look: who pays is nobody's business."""
+    return _ADDRESS.sub("the account", text)
 
 
 def _numbers(status: "TopUpStatus", known: Circumstances) -> str:

@@ -17,13 +17,14 @@ from nym_credentials.errors import CredentialsError
 from nym_credentials.purchase.steps import Progress, Step
 from nym_credentials.topup.budget import Spent, judge
 from nym_credentials.topup.control import TopUpControl
+from nym_credentials.topup.faults import fault_of
 from nym_credentials.topup.hindrances import Hindrance, Supply
 from nym_credentials.topup.topup_io import BudgetRefused, TopUp, TopUpStatus, offer_of
 from nymgate.errors import NymgateError
 from nymgate.purse.burn_feed_io import FEED_SECONDS, BurnFeed, remembered_meter
 from nymgate.purse.money_io import Money
 from nymgate.purse.sources_io import Spender
-from nymgate.purse.supply import WATCHED, Circumstances, SupplyState, supply_state
+from nymgate.purse.supply import WATCHED, Circumstances, SupplyState, supply_state, without_address
 from nymgate.purse.topup_buyer_io import AccountBuyer, FleetStock
 
 log = structlog.get_logger("nymgate.topup")
@@ -155,15 +156,23 @@ class TopUpRunner:
                 reason="No account is set, so no tickets are bought.",
                 todo="Set one with `nymgate account set`; it is noticed by itself.",
             )
+        if self._money.plan.tops_up:
+            # Nobody may learn the cost from the bill: this stands in the log before the first purchase.
+            log.info(
+                "topup.on",
+                budget=str(self._money.plan.limits),
+                tickets_an_hour_awake=round(self.feed.meter.nominal(), 2),
+                todo="`nymgate topup plan` shows what it will buy; with tickets.top_up = false it buys nothing.",
+            )
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.topup.run(), name="top up")
+            tasks.create_task(self._for_ever(self.topup.run), name="top up")
             tasks.create_task(self._for_ever(self._feed), name="burn meter")
             tasks.create_task(self._for_ever(self._watch_account), name="watch account")
             tasks.create_task(self._for_ever(self._watch_money), name="watch money")
             tasks.create_task(self._wait(reached), name="wait for the mixnet")
 
     async def _for_ever(self, work: Callable[[], Awaitable[None]]) -> None:
-        """No mistake in one of the watchers ends the top-up."""
+        """No mistake ends the top-up, or one of its watchers."""
         while True:
             try:
                 await work()
@@ -263,9 +272,11 @@ class TopUpRunner:
         if isinstance(error, BudgetRefused):
             return
         if isinstance(error, CredentialsError):
-            trouble = self.topup.control.trouble
-            known = trouble is not None and trouble.hindrance in (Hindrance.FUNDS, Hindrance.WALLET)
-            if self._account and not known:
-                log.info("topup.failed", layer=error.layer, reason=str(error))
+            hindrance = fault_of(error).hindrance
+            told = hindrance in (Hindrance.FUNDS, Hindrance.WALLET)
+            if hindrance is Hindrance.ELSEWHERE:
+                log.debug("topup.elsewhere", reason=str(error))
+            elif self._account and not told:
+                log.info("topup.failed", layer=error.layer, reason=without_address(str(error)))
             return
         log.error("topup.failed", reason=type(error).__name__, exc_info=error)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nym_credentials.errors import PurchaseConflict
+from nym_credentials.errors import PurchaseConflict, StoreUnreachable
 from nym_credentials.purchase.steps import Point
 from nym_credentials.purchase.turn_io import FileTurn
 from nym_credentials.store.records import Settlement
@@ -269,6 +269,25 @@ async def test_a_loop_goes_on_after_errors_and_ends_when_cancelled(place: Place)
         task.cancel()
     assert isinstance(place.errors[0], OSError)
     assert place.world.deposits == 1
+
+
+async def test_a_store_that_cannot_be_read_is_no_supply_that_is_well(place: Place) -> None:
+    class Gone:
+        purchases = place.store.purchases
+
+        async def books(self) -> Any:
+            raise StoreUnreachable("The database is gone.")
+
+    topup = place.topup()
+    await topup.step()
+    assert topup.status().supply is Supply.OK
+    topup._stock, well = Gone(), topup._stock
+    await topup.step()
+    assert (topup.status().supply, topup.status().hindrance) == (Supply.DEGRADED, Hindrance.STORE)
+    assert "The database is gone." in place.told[-1].reason
+    topup._stock = well
+    await topup.step()
+    assert (topup.status().supply, topup.status().hindrance) == (Supply.OK, None)
 
 
 async def test_plan_and_ledger(place: Place) -> None:
