@@ -328,13 +328,31 @@ async def test_exits_of_others_are_taken_last():
     for seed in range(5):
         taken = {recipient(identity(1)), recipient(identity(3))}
         async with Exits(3, seed=seed, others=lambda taken=taken: taken).up() as world:
-            assert world.in_use in (1, 2, 3)
-            assert world.questions(2)
+            assert world.in_use == 2
+            world.mute(2)
+            assert await echoes(await world.pool.open(*TARGET))
+            assert world.in_use in (1, 3), "shared rather than none"
     world = Exits(
         6, limits=PoolLimits(at_once=1), others=lambda: {recipient(identity(n)) for n in range(1, 6)}
     )
     async with world.up():
         assert world.in_use == 6
+
+
+@virtual
+async def test_those_who_choose_at_once_do_not_take_the_same():
+    for seed in range(5):
+        worlds: list[Exits] = []
+
+        def taken(me, worlds=worlds):
+            return {each.pool.in_use for number, each in enumerate(worlds) if number != me} - {None}
+
+        async with contextlib.AsyncExitStack() as stack:
+            worlds += [Exits(3, seed=seed, others=functools.partial(taken, me)) for me in range(3)]
+            async with asyncio.TaskGroup() as group:
+                for world in worlds:
+                    group.create_task(stack.enter_async_context(world.up()))
+            assert {world.in_use for world in worlds} == {1, 2, 3}
 
 
 @virtual

@@ -119,6 +119,12 @@ class ExitPool:
         return self.roster.recipient
 
     @property
+    def in_use(self) -> Recipient | None:
+        """The address of the exit in use, if one is."""
+        current = self.roster.current
+        return current.record.recipient if current is not None else None
+
+    @property
     def streams(self) -> int:
         """Streams that are open or opening, over all exits."""
         return self.roster.streams

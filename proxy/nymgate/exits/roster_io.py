@@ -291,7 +291,10 @@ class Roster:
             log.warning("exit.none", layer="exit", reason=self.none_left().what)
 
     async def race(self, records: Sequence[ExitRecord], deadline: float | None = None) -> Member | None:
-        """The first of these to say that it is alive; three are asked at a time, in a random order."""
+        """The first of these to say that it is alive; three are asked at a time, in a random order.
+
+        One that another identity uses waits a little for one that nobody does.
+        """
         loop = asyncio.get_running_loop()
         end = loop.time() + RACE_SECONDS if deadline is None else deadline
         while self._client.link_state is not LinkState.READY and loop.time() < end:  # noqa: ASYNC110 - no event
@@ -299,6 +302,7 @@ class Roster:
         queue = in_turn(records, loop.time(), self._rng, self.limits, last=self._others())
         queue = queue[: self.limits.at_most]
         asked: dict[asyncio.Task[bool | None], Member] = {}
+        shared: Member | None = None
         while asked or (queue and not self.closed):
             while queue and len(asked) < self.limits.at_once and not self.closed:
                 member = self.member(queue.pop(0))
@@ -306,13 +310,22 @@ class Roster:
             done, _ = await asyncio.wait(
                 asked, timeout=max(0.0, end - loop.time()), return_when=asyncio.FIRST_COMPLETED
             )
-            if not done or self.closed:
+            if self.closed:
                 return None
+            if not done:
+                break
+            taken = self._others()  # as it is now: others may be choosing at the same time
             answers = [(said(question), asked.pop(question)) for question in done]
             for alive, member in answers:
-                if alive:
+                if alive and member.record.recipient not in taken:
                     return member
-        return None
+                if alive and shared is None:
+                    shared = member
+                    end = min(end, loop.time() + self.limits.ask_least)
+            if shared is not None:
+                asked = {task: one for task, one in asked.items() if one.record.recipient not in taken}
+                queue = [record for record in queue if record.recipient not in taken]
+        return shared
 
     def _adopt(self, member: Member) -> None:
         before, self.current = self.current, member

@@ -291,9 +291,9 @@ class _Others:
             return ()
         mine = self._identities._identities.get(self._me)
         return {
-            identity.connected.exit.recipient
+            identity.exit_in_use
             for identity in self._identities
-            if identity is not mine and identity.connected is not None
+            if identity is not mine and identity.exit_in_use is not None
         }
 
 

@@ -137,6 +137,7 @@ class Identity:
         self._neighbours = neighbours
         self._known: Known | None = None
         self._running: RunningDirectory | None = None
+        self._exits: ExitPool | None = None
         self._rng = rng
         self._avoid: set[bytes] = set()
         self._connected: Connected | None = None
@@ -178,6 +179,11 @@ class Identity:
     def connected(self) -> Connected | None:
         """The way in use, for those who want its numbers."""
         return self._connected
+
+    @property
+    def exit_in_use(self) -> Recipient | None:
+        """The exit it has settled on, be it while it is still looking for its way."""
+        return self._exits.in_use if self._exits is not None else None
 
     def known(self, max_age_seconds: float) -> Known | None:
         """What it knows of the network, where that is no older."""
@@ -362,7 +368,7 @@ class Identity:
         async def reread() -> list[ExitCandidate]:
             return wished_exits(await running.exits(), wish)
 
-        pool = ExitPool(
+        pool = self._exits = ExitPool(
             client,
             known.exits,
             reachable=Reachable(lambda: client.topology),
