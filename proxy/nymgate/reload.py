@@ -25,7 +25,6 @@ LIVE: Final = frozenset(
         "access.allow",
         "streams.limit",
         "streams.buffer",
-        "access.allow",
         # identities, for streams from now on
         "streams.connect_timeout",
         "mixnet.sleep_after",
