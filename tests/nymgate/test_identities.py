@@ -251,6 +251,7 @@ async def test_idle_identities_give_way_and_busy_ones_are_kept(network, tmp_path
         assert "E_ISOLATION_LIMIT" in output
         release.set()
         assert (await slow)[:2] == (await also_slow)[:2] == (0, "first last")
+        await until(lambda: proxy.server.stats.streams == 0)
         await self_checking(proxy, port, "user:third", 3)
         assert await curl(proxy, f"http://127.0.0.1:{port}/y") == (0, "/y", ""), (
             "the default one is always there"
