@@ -19,7 +19,6 @@ from nymgate.cli.options import (
     level_flag,
 )
 from nymgate.errors import DependencyFailed, ExitCode
-from zknym import TicketType
 
 if TYPE_CHECKING:
     from nymgate.purse.money_io import Money
@@ -139,6 +138,8 @@ def echo_facts(facts: dict[str, object], ticket_scale: float = 1.0) -> None:
         typer.echo("In another terminal:")
         typer.echo("  nymgate localnet fund")
         typer.echo("  nymgate account obtain-ticketbooks --amount 1 --network localnet")
+        from zknym import TicketType
+
         size = round(TicketType.MIXNET_ENTRY.bytes_per_ticket * ticket_scale)
         told = "" if ticket_scale == 1.0 else f"NYMGATE_TICKETS__TICKET_SIZE={size}B "
         typer.echo(f"  {told}nymgate run --network localnet")
