@@ -3,6 +3,9 @@
 The gateway states the number with every answer. It is unknown right after a registration: then packets wait
 until a claim was answered, and if that claim fails they are tried all the same, because an old allowance
 may survive.
+
+What it states is behind by the packets that it has not answered yet: on a busy machine megabytes of them. They are
+reckoned with when the next claim is due.
 """
 
 from __future__ import annotations
@@ -21,11 +24,14 @@ class Allowance:
         self._try_anyway = False
         self.remaining: int | None = None
         self.upgrade_mode = False
+        self.unanswered_packets = 0
+        """Packets sent that `remaining` does not know of yet."""
 
     def session_started(self, remaining: int | None, *, upgrade_mode: bool) -> None:
         """`remaining`: as the gateway said, or as remembered, or None if nobody knows."""
         self._required = ORDINARY_PACKET_BYTES
         self._try_anyway = False
+        self.unanswered_packets = 0
         self.stated(remaining, upgrade_mode=upgrade_mode)
 
     def stated(self, remaining: int | None, *, upgrade_mode: bool) -> None:
@@ -57,4 +63,8 @@ class Allowance:
         """True below the threshold."""
         if self.upgrade_mode:
             return False
-        return self.remaining is None or self.remaining < self._threshold or not self.covers_packets
+        if self.remaining is None or not self.covers_packets:
+            return True
+        # No more than the threshold: a gateway that leaves packets unanswered must not be paid for ever.
+        on_the_way = min(self.unanswered_packets * ORDINARY_PACKET_BYTES, self._threshold)
+        return self.remaining - on_the_way < self._threshold

@@ -162,6 +162,8 @@ class GatewayLink:
                 await socket.send_bytes(frame)
                 stats.packets_sent += 1
                 stats.bytes_charged += len(packet.packet)
+            self._allowance.unanswered_packets = session.unanswered_packets
+            self._claims.check()
         except (aiohttp.ClientError, OSError) as error:
             raise LinkDown("the connection to the gateway broke") from error
 
@@ -440,6 +442,7 @@ class GatewayLink:
         self.stats.remaining_bandwidth = allowance.remaining
         self.stats.upgrade_mode = allowance.upgrade_mode
         if self._session is not None:
+            allowance.unanswered_packets = self._session.unanswered_packets
             self._enter(LinkState.READY if allowance.covers_packets else LinkState.OUT_OF_BANDWIDTH)
             self._claims.check()
 

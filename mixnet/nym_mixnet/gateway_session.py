@@ -207,6 +207,11 @@ class GatewaySession:
         return seal_forward(packet, self._key, nonce, protocol_version=self.protocol_version)
 
     @property
+    def unanswered_packets(self) -> int:
+        """Packets that were sealed and that the gateway has not answered; it answers each."""
+        return max(0, self._packets_sealed - self._packets_answered)
+
+    @property
     def claiming(self) -> bool:
         """A claim was handed out for sending and is not answered yet."""
         return self._claim_after_packets is not None

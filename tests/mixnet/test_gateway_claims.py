@@ -328,6 +328,19 @@ def test_the_mark_and_the_end_of_the_allowance() -> None:
     assert not allowance.wants_claim
 
 
+def test_packets_on_their_way_count_but_never_more_than_the_mark() -> None:
+    allowance = Allowance(40_000_000)
+    allowance.session_started(50_000_000, upgrade_mode=False)
+    allowance.unanswered_packets = 10_000_000 // ORDINARY_PACKET_BYTES
+    assert not allowance.wants_claim
+    allowance.unanswered_packets += 1
+    assert allowance.wants_claim
+    assert allowance.covers_packets
+    allowance.stated(80_000_000, upgrade_mode=False)
+    allowance.unanswered_packets = 1_000_000
+    assert not allowance.wants_claim, "a gateway that answers nothing is not paid for ever"
+
+
 def test_a_big_packet_that_was_refused_sets_the_bar() -> None:
     allowance = Allowance(0)
     allowance.session_started(10_000, upgrade_mode=False)
