@@ -184,6 +184,7 @@ class MoneyView:
     async def watch_balance(self) -> None:
         """Ask for the balance at the start, after every purchase, and every half hour; never wake the mixnet for it."""
         loop = asyncio.get_running_loop()
+        await self.read()  # so that there is something to show if the store is gone when somebody looks
         await asyncio.sleep(BALANCE_FIRST_SECONDS)
         asked_at, deposits = -BALANCE_SECONDS, -1
         while True:

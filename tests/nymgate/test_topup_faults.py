@@ -6,7 +6,7 @@ import random
 import pytest
 from structlog.testing import capture_logs
 
-from nym_credentials.errors import ChainUnreachable, InsufficientFunds, PurchaseConflict
+from nym_credentials.errors import ChainUnreachable, InsufficientFunds, PurchaseConflict, StoreUnreachable
 from nym_credentials.networks import MAINNET
 from nymgate import observe_money_io
 from nymgate.cli.localnet import echo_facts
@@ -118,6 +118,34 @@ async def test_who_looks_does_not_wait_for_a_store_that_hangs(purse, monkeypatch
         async with asyncio.timeout(LIMIT_SECONDS):
             assert (await view.read()).budget.limits["day"] == 150_000_000, "what was read before"
     assert len(calls) == 1, "it is left alone for a while"
+
+
+async def test_the_first_look_may_come_when_the_store_is_gone_already(purse, monkeypatch):
+    view = MoneyView(purse, lambda: True)
+    async with asyncio.timeout(LIMIT_SECONDS), asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(view.watch_balance())
+        while view._read is None:
+            await asyncio.sleep(0.01)
+        watching.cancel()
+
+    async def books():
+        raise StoreUnreachable("The database is gone.")
+
+    monkeypatch.setattr(purse.money.store, "books", books)
+    view._look_at = 0.0
+    assert (await view.read()).budget.limits["day"] == 150_000_000
+
+
+async def test_the_end_does_not_wait_for_a_store_that_hangs(tmp_path, monkeypatch):
+    monkeypatch.setattr(topup_runner_io, "KEEP_LIMIT_SECONDS", 0.01)
+    config = load(environ={"HOME": str(tmp_path)}).config
+
+    async def hang():
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(LIMIT_SECONDS):
+        async with Purse(money_plan(config, CHAIN, tmp_path / "mainnet"), rng=random.Random(6)) as purse:
+            monkeypatch.setattr(purse.money.store, "totals", hang)
 
 
 def test_a_local_network_with_small_tickets_tells_how_to_use_them(capsys):

@@ -34,6 +34,8 @@ WATCH_SECONDS: Final = 4.0
 ASK_FIRST_SECONDS: Final = 4.0
 ASK_LIMIT_SECONDS: Final = 45.0
 """While money is in the way, balance and price are asked for in such intervals, growing from the first to the last."""
+KEEP_LIMIT_SECONDS: Final = 2.0
+"""How long the end waits until use is stored."""
 _LEVELS: Final = {Supply.OK: "info", Supply.DEGRADED: "warning", Supply.EXHAUSTED: "error"}
 
 
@@ -236,11 +238,14 @@ class TopUpRunner:
                 self.retry()
 
     async def close(self) -> None:
-        """Keep what is known of use."""
+        """Keep what is known of use, unless the store is not to be had: nobody waits for a meter."""
         try:
-            await self.feed.keep()
+            async with asyncio.timeout(KEEP_LIMIT_SECONDS):
+                await self.feed.keep()
         except CredentialsError as error:
             log.warning("topup.meter", layer=error.layer, reason=str(error))
+        except TimeoutError:
+            log.warning("topup.meter", layer="tickets", reason="The store did not answer in time.")
 
     # ---- the log -----------------------------------------------------------------------------------------
 
