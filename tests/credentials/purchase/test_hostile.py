@@ -38,6 +38,9 @@ BAD_SHARES = {
     "leaves": "not an active ecash signer",
 }
 
+SIGNERS = [1, *(pytest.param(index, marks=pytest.mark.slow) for index in (2, 3))]
+"""The first one is always tried, the others in `make check`."""
+
 
 def fully(world, *faults):
     """The faults at two signers of three: too many for a book."""
@@ -59,7 +62,7 @@ async def test_without_a_quorum_nothing_is_paid(world, fault):
 
 
 @pytest.mark.parametrize("fault", [*ILL, "lying", "wrong-epoch", "wrong-date", "no-aggregates", "bincode"])
-@pytest.mark.parametrize("index", [1, 2, 3])
+@pytest.mark.parametrize("index", SIGNERS)
 async def test_one_bad_signer_costs_nothing(world, fault, index):
     world.spoil(fault, only=index)
     await world.buyer().buy(ENTRY)
@@ -67,7 +70,7 @@ async def test_one_bad_signer_costs_nothing(world, fault, index):
 
 
 @pytest.mark.parametrize("fault", BAD_SHARES)
-@pytest.mark.parametrize("index", [1, 2, 3])
+@pytest.mark.parametrize("index", SIGNERS)
 async def test_one_bad_share_costs_nothing(world, fault, index):
     world.spoil(fault, only=index)
     told = []
