@@ -182,8 +182,14 @@ class Status:
         return f"{word}: {self.layer}: {self.what} {self.todo}".rstrip() + f" [{self.code}]"
 
 
-def status_of(snapshot: Snapshot, exits: Sequence[ExitState], *, anonymous_replies: bool = True) -> Status:
-    """From what was observed. ``exits``: of all identities and workers."""
+def status_of(
+    snapshot: Snapshot,
+    exits: Sequence[ExitState],
+    *,
+    anonymous_replies: bool = True,
+    ticket_bytes: int = ENTRY_TICKET_BYTES,
+) -> Status:
+    """From what was observed. ``exits``: of all identities and workers; ``ticket_bytes``: what one ticket pays for."""
     health = snapshot.health or Health()
     money = snapshot.money
     price = snapshot.costs.price_unym
@@ -204,13 +210,13 @@ def status_of(snapshot: Snapshot, exits: Sequence[ExitState], *, anonymous_repli
         workers=snapshot.workers_expected,
         listening=snapshot.listening,
         layers=tuple(map(_layer, health.layers or tuple(map(Layer, LAYERS)))),
-        tickets=_tickets(snapshot, money) if money is not None else None,
+        tickets=_tickets(snapshot, money, ticket_bytes) if money is not None else None,
         budget=_budget(money) if money is not None else (),
         balance_unym=money.purse.balance_unym if money is not None else None,
         price_unym=price,
         paid_unym=money.purse.price_unym + money.purse.fees_unym if money is not None else 0,
         hours_awake_a_day=_hours_awake_a_day(snapshot),
-        costs=_costs(snapshot, price if money is not None else None),
+        costs=_costs(snapshot, price if money is not None else None, ticket_bytes),
         exits=_exits(exits),
         exits_known=len({one.address for one in exits}),
         streams=_streams(snapshot),
@@ -233,12 +239,12 @@ def _awake(snapshot: Snapshot) -> int:
     return states.get("awake", 0) + states.get("busy", 0)
 
 
-def _tickets(snapshot: Snapshot, money: Money) -> TicketStatus:
+def _tickets(snapshot: Snapshot, money: Money, ticket_bytes: int) -> TicketStatus:
     stocks = list(money.purse.tickets.values())
     # Only this kind pays entry gateways; others may have been imported.
     entry = [stock for kind, stock in money.purse.tickets.items() if kind.endswith("mixnet-entry")] or stocks
     remaining = sum(stock.remaining for stock in entry)
-    an_hour = snapshot.costs.tickets_per_hour * _identities(snapshot)
+    an_hour = snapshot.costs.bytes_per_hour / ticket_bytes * _identities(snapshot)
     return TicketStatus(
         remaining=remaining,
         in_use=sum(stock.in_use for stock in entry),
@@ -271,17 +277,18 @@ def _hours_awake_a_day(snapshot: Snapshot) -> float | None:
     return min(24.0, snapshot.identities.awake_seconds / _identities(snapshot) / uptime * 24)
 
 
-def _costs(snapshot: Snapshot, price_unym: int | None) -> tuple[CostStatus, ...]:
+def _costs(snapshot: Snapshot, price_unym: int | None, ticket_bytes: int) -> tuple[CostStatus, ...]:
     identities, hours = _identities(snapshot), _hours_awake_a_day(snapshot)
     each = price_unym / TICKETS_PER_BOOK if price_unym is not None else None
     rows = []
     for profile in PROFILES.values():
         costs, in_use = profile.costs(), profile.name == snapshot.profile
-        an_hour, a_day = costs.tickets_per_hour * identities, costs.tickets_per_day * identities
+        an_hour = costs.bytes_per_second * 3600 / ticket_bytes * identities
+        a_day = 24 * an_hour
         used = an_hour * hours if hours is not None and an_hour else None
         if in_use and snapshot.uptime_seconds >= LEAST_SECONDS:
             # Real traffic beyond the profile's slots is charged as well: what was used is known better than computed.
-            charged = snapshot.links.bytes_charged / ENTRY_TICKET_BYTES
+            charged = snapshot.links.bytes_charged / ticket_bytes
             used = charged / snapshot.uptime_seconds * DAY_SECONDS
         rows.append(
             CostStatus(

@@ -88,8 +88,13 @@ class Controls:
 
     async def status(self) -> Status:
         """For people."""
-        anonymous = self.plan().config.mixnet.replies == "anonymous"
-        return status_of(await self.look(), await self.exits(), anonymous_replies=anonymous)
+        config = self.plan().config
+        return status_of(
+            await self.look(),
+            await self.exits(),
+            anonymous_replies=config.mixnet.replies == "anonymous",
+            ticket_bytes=config.tickets.ticket_size,
+        )
 
 
 def routes(controls: Controls) -> list[web.RouteDef]:

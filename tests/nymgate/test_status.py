@@ -68,6 +68,16 @@ def test_costs_are_times_workers_and_identities():
     assert both.costs[0].tickets_per_day == pytest.approx(2 * one.costs[0].tickets_per_day)
 
 
+def test_a_network_with_small_tickets_takes_more_of_them():
+    one, other = found(), status_of(snapshot(), EXITS, ticket_bytes=2_000_000)
+    for usual, small in zip(one.costs, other.costs, strict=True):
+        assert small.tickets_per_day == pytest.approx(100 * usual.tickets_per_day)
+        assert small.tickets_per_day_used == usual.tickets_per_day_used or (
+            small.tickets_per_day_used == pytest.approx(100 * usual.tickets_per_day_used)
+        )
+    assert other.tickets.hours_awake == pytest.approx(one.tickets.hours_awake / 100)
+
+
 def test_a_day_as_used_so_far():
     status = found()
     hours = AWAKE_HOURS / HOURS * 24

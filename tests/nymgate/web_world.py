@@ -11,6 +11,7 @@ import types
 import aiohttp
 import pytest
 
+from nym_mixnet.profiles import ENTRY_TICKET_BYTES
 from nymgate.apps.reachable import Reachable
 from nymgate.control_io import ControlServer
 from nymgate.exits.pool import ExitState
@@ -115,7 +116,8 @@ class World:
         self.orders = []
         self.lines = []
         mixnet = types.SimpleNamespace(replies="anonymous")
-        self.plan = types.SimpleNamespace(config=types.SimpleNamespace(mixnet=mixnet))
+        tickets = types.SimpleNamespace(ticket_size=ENTRY_TICKET_BYTES)
+        self.plan = types.SimpleNamespace(config=types.SimpleNamespace(mixnet=mixnet, tickets=tickets))
         self.controls = Controls(
             plan=self.the_plan,
             snapshot=self._snapshot,
