@@ -116,7 +116,7 @@ class FrameWriter:
     async def ended(self) -> bool:
         """True when the node closes the connection (waits for it)."""
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 return await self.reader.read() == b""
         except ConnectionError:
             return True

@@ -132,7 +132,7 @@ async def test_a_target_that_resets_ends_the_stream() -> None:
 
     async with target(reset) as port, world() as (_, user):
         await user.binary_info()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             stream = AsyncStream(await user.open(LOOPBACK, port))
             await stream.write(b"x\n")
             with suppress(StreamError):
@@ -278,7 +278,7 @@ async def by_hand(**network: Any) -> AsyncIterator[tuple[MixnetClient, Recipient
 
 
 async def heard(answers: asyncio.Queue[bytes]) -> bytes:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return await answers.get()
 
 

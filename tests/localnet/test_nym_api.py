@@ -235,7 +235,7 @@ async def test_a_client_gets_its_topology_and_notices_a_failing_directory() -> N
         with pytest.raises(NymApiError):
             await source.fetch()
         served.api.set_stall(False)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert await source.fetch()
 
 

@@ -34,14 +34,14 @@ def desk_of(net: Localnet, name: str) -> TicketDesk:
 
 async def settled(net: Localnet, name: str, number: int, standing: Standing = Standing.VERIFIED) -> None:
     desk = desk_of(net, name)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(await desk.store.tickets(standing)) < number:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
 async def retried(desk: TicketDesk, verified: int) -> None:
     """Until so many tickets are verified, asking again and again."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(await desk.store.tickets(Standing.VERIFIED)) < verified:
             await desk.retry_now()
             await asyncio.sleep(0.01)
@@ -375,6 +375,6 @@ async def test_gateways_in_worker_processes_take_tickets_too() -> None:
             await client.register()
             answer = await spend(client, tickets.pay(client.running.identity))
             assert answer["available_total"] == TICKET
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (await net.nodes["gateway1"].counters())["gateway"]["tickets_verified"]:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)

@@ -37,7 +37,7 @@ class Directory:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - the conditions are about the other side
             await asyncio.sleep(0.005)
 

@@ -55,12 +55,12 @@ class Harness:
         self.states: list[LinkState] = []
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not condition():  # noqa: ASYNC110 - the conditions are about the other side
                 await asyncio.sleep(0.005)
 
     async def ready(self) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await self.link.wait_ready()
 
 
@@ -96,7 +96,7 @@ async def linked(
         try:
             yield harness
         finally:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await link.close()
     assert link.state is LinkState.CLOSED
 
@@ -220,7 +220,7 @@ async def test_a_gateway_that_stops_reading_and_answering_is_left() -> None:
         # fill the socket's buffers, so that a sender waits: it must be let go with an error
         sender = asyncio.get_running_loop().create_task(send_for_ever(h.link))
         with pytest.raises(LinkDown):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await sender
         await h.until(lambda: h.link.stats.sessions == 2 and h.link.ready)
         assert h.link.stats.failures == {"GatewayUnreachable": 1}
@@ -441,7 +441,7 @@ async def test_cancelling_run_closes_the_websocket_in_good_order() -> None:
     async with MiniGateway() as gateway, linked(gateway) as h:
         await h.ready()
         socket = gateway.sockets[-1]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await h.link.close()
         await h.until(lambda: socket.closed)
         assert socket.close_code == 1000

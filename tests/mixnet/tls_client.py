@@ -42,7 +42,7 @@ async def main(port: int, identity: bytes) -> None:
     )
     async with TaskSet("client") as tasks:
         tasks.spawn(link.run(), name="link")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not link.ready and not link.stats.failures:  # noqa: ASYNC110 - whichever comes first
                 await asyncio.sleep(0.01)
         if link.ready:

@@ -75,7 +75,7 @@ async def test_the_upstream_hears_who_asks(said, seen, token):
         ((host, port),) = await server.listen([("127.0.0.1", 0)])
         async with dial(port) as (_reader, writer):
             writer.write(said)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not upstream.callers:  # noqa: ASYNC110 - the listener opens it
                     await asyncio.sleep(0.005)
         assert upstream.callers == [Caller(f"{host}:{port}", "127.0.0.1", None, seen, token)]

@@ -150,7 +150,7 @@ def test_entry_and_exit_at_one_gateway_are_refused(network, tmp_path):
 async def test_no_node_matches(network, tmp_path, monkeypatch, flags, layer, reason):
     monkeypatch.setattr(wiring, "upstream_options", lambda _plan: UpstreamOptions(link_wait_seconds=0.5))
     async with Proxy(plan_for(network, tmp_path, **flags)) as proxy:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while reason not in proxy.upstream.missing[1]:  # noqa: ASYNC110 - a state, not an event
                 await asyncio.sleep(0.05)
         assert proxy.upstream.missing[0] == layer
@@ -162,7 +162,7 @@ async def test_no_node_matches(network, tmp_path, monkeypatch, flags, layer, rea
 async def test_streams_move_to_another_exit_when_theirs_falls_silent(network, tmp_path):
     async with echo() as port, proxy_on(network, tmp_path, **{"mixnet.exit": "country:CH,DE"}) as proxy:
         pool = proxy.connected.exit
-        async with asyncio.timeout(40):  # exit1 permits nothing of use here: take one of the others
+        async with asyncio.timeout(60):  # exit1 permits nothing of use here: take one of the others
             while exit_of(network, proxy.connected) == "exit1":
                 pool.roster.doubt(pool.roster.current, "the test says so")
                 await asyncio.sleep(0.2)

@@ -106,7 +106,7 @@ async def test_requests_go_over_streams_and_names_are_not_looked_up():
             ) as response:
                 assert await response.read() == BODY * 8
         assert targets == [f"name.that.is.nowhere.invalid:{port}"], "one connection, kept alive"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not streams[0].ended:  # noqa: ASYNC110 - a list
                 await asyncio.sleep(0.01)
 

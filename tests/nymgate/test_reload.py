@@ -157,7 +157,7 @@ async def test_parts_take_their_values_and_wrong_ones_change_nothing(network, tm
         proxy.reload(of(**{"mixnet.sleep_after": "100ms", "isolation.max_identities": 3, "streams.limit": 7}))
         assert proxy.server.options.limit == 7
         assert proxy.plan.config.isolation.max_identities == 3
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while proxy.connected.sleeper.state.name != "ASLEEP":  # noqa: ASYNC110 - a state, not an event
                 await asyncio.sleep(0.02)
         before = proxy.plan

@@ -16,6 +16,7 @@ from nymgate.observe_money_io import MoneyView
 from nymgate.purse import purse_io, topup_runner_io
 from nymgate.purse.money import money_plan
 from nymgate.purse.purse_io import Purse
+from tests.nymgate.paid_world import until
 
 CHAIN = Network("mainnet", ("https://api.example/",), MAINNET)
 LIMIT_SECONDS = 60.0
@@ -124,8 +125,7 @@ async def test_the_first_look_may_come_when_the_store_is_gone_already(purse, mon
     view = MoneyView(purse, lambda: True)
     async with asyncio.timeout(LIMIT_SECONDS), asyncio.TaskGroup() as tasks:
         watching = tasks.create_task(view.watch_balance())
-        while view._read is None:
-            await asyncio.sleep(0.01)
+        await until(lambda: view._read)
         watching.cancel()
 
     async def books():

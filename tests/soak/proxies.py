@@ -160,7 +160,7 @@ async def proxy_process(network_file: Path, folder: Path, **flags: Any) -> Async
         assert process.stdin is not None
         process.stdin.close()
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await process.wait()
         except TimeoutError:
             process.kill()

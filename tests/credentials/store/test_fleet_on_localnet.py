@@ -83,7 +83,7 @@ async def test_the_signers_saw_every_ticket_once(server, url):
         books = await net.payments.books()
         assert books.tickets == (seen,) * 3, "all three signers have all tickets, and none of them twice"
         async with await TicketStore.open(url, key=KEY) as store:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while len(await store.replicas()) > 1:
                     await asyncio.sleep(LEASE_SECONDS / 4)
                     await store._lease.renew()

@@ -109,7 +109,7 @@ async def under_fire(where, target, seconds, processes, threads, books, server=N
                 fleet.kill(dice)
         kills, pauses = fleet.kills, fleet.pauses
     async with await TicketStore.open(where, key=KEY) as store:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while store.shared and len(await store.replicas()) > 1:
                 await asyncio.sleep(LEASE_SECONDS / 4)
                 await store._lease.renew()

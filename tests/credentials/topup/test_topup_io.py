@@ -261,7 +261,7 @@ async def test_a_loop_goes_on_after_errors_and_ends_when_cancelled(place: Place)
     topup._stock = Once(place.store)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(topup.run())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while topup.control.supply is not Supply.OK or not await place.books():
                 place.later(30)
                 topup.poke()
