@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from typer.testing import CliRunner
@@ -117,3 +118,32 @@ def test_quoting():
     assert in_shell(assignments(odd, Shell.SH))["A"] == odd["A"]
     assert assignments(odd, Shell.FISH) == "set -gx A 'it\\'s $HOME \\\\'"
     assert assignments(odd, Shell.POWERSHELL) == "$env:A = 'it''s $HOME \\'"
+
+
+def test_a_user_logs_in_and_may_be_set_apart(call, tmp_path):
+    (tmp_path / "word").write_bytes(b"p@ss:w\xc3\xb6rd\n")
+    plain, apart = (
+        json.loads(
+            call("--json", "--user", "al@ice", "--password-file", str(tmp_path / "word"), *more).output
+        )
+        for more in ((), ("--isolate",))
+    )
+    assert plain["ALL_PROXY"] == "socks5h://al%40ice:p%40ss%3Aw%C3%B6rd@127.0.0.1:1080"
+    assert plain["http_proxy"] == "http://al%40ice:p%40ss%3Aw%C3%B6rd@127.0.0.1:1080"
+    user, _, password = urlsplit(apart["http_proxy"]).netloc.rpartition("@")[0].partition(":")
+    assert (unquote(user)[:7], unquote(password)) == ("al@ice+", "p@ss:wörd")
+    assert len(unquote(user)) > 30
+
+
+def test_a_password_is_asked_for_and_missed(call, tmp_path):
+    runner = CliRunner()
+    given = runner.invoke(app, ["env", "--json", "--user", "bob"], input="secret\n", prog_name="nymgate")
+    assert json.loads(given.output)["HTTP_PROXY"] == "http://bob:secret@127.0.0.1:1080"
+    assert call("--user", "bob").exit_code != 0
+    assert call("--password-file", str(tmp_path / "word")).exit_code != 0
+    assert call("--user", "bob", "--password-file", str(tmp_path / "nothing")).exit_code != 0
+    (tmp_path / "config.toml").write_text('[access]\nusers_file = "users"\n')
+    reminded = call("--config", str(tmp_path / "config.toml"))
+    assert reminded.exit_code == 0
+    assert "--user" in reminded.stderr
+    assert "--user" not in reminded.stdout

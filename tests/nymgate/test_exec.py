@@ -18,7 +18,7 @@ from nym_localnet.options import LocalnetOptions, Mode
 from nymgate import wiring
 from nymgate.apps.confinement import Confinement
 from nymgate.apps.exec_plan import ExecPlan, Route, exit_code
-from nymgate.apps.reachable import Reachable
+from nymgate.apps.reachable import Login, Reachable
 from nymgate.config_layers import load
 from nymgate.daemon import Proxy
 
@@ -400,6 +400,11 @@ def test_routes_and_variables():
     assert inside["ALL_PROXY"] == "socks5h://isolated:secret@127.0.0.1:1080"
     outside = plan.environment({}, Confinement.VARIABLES)
     assert outside["ALL_PROXY"] == "socks5h://isolated:secret@192.168.1.5:1080"
+    assert "secret" not in repr(plan)
+    plan = ExecPlan(("true",), at, "apart", Login("alice", "secret"))
+    assert plan.environment({}, Confinement.NAMESPACE)["ALL_PROXY"] == (
+        "socks5h://alice%2Bapart:secret@127.0.0.1:1080"
+    )
     assert "secret" not in repr(plan)
 
 

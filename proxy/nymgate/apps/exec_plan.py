@@ -10,7 +10,7 @@ from typing import Final
 
 from nymgate.apps.confinement import Confinement
 from nymgate.apps.proxy_variables import proxy_variables
-from nymgate.apps.reachable import Address, Reachable
+from nymgate.apps.reachable import Address, Login, Reachable
 
 NOT_FOUND: Final = 127
 NOT_STARTED: Final = 126
@@ -34,6 +34,7 @@ class ExecPlan:
     at: Reachable
     """Where the proxy is reached from outside."""
     isolate: str | None = field(default=None, repr=False)
+    login: Login | None = None
 
     def routes(self) -> tuple[Route, ...]:
         """The ways out of a namespace: one for SOCKS, one for HTTP, or one for both."""
@@ -48,7 +49,7 @@ class ExecPlan:
                 tuple(_inside(address) for address in at.socks[:1]),
                 tuple(_inside(address) for address in at.http[:1]),
             )
-        return {**inherited, **proxy_variables(at, self.isolate)}
+        return {**inherited, **proxy_variables(at, self.isolate, self.login)}
 
 
 def exit_code(returncode: int) -> int:

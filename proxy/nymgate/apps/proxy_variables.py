@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from nymgate.apps.reachable import Reachable
+    from nymgate.apps.reachable import Login, Reachable
 
 NAMES: Final = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
@@ -25,9 +25,12 @@ class Shell(StrEnum):
     POWERSHELL = "powershell"
 
 
-def proxy_variables(at: "Reachable", isolate: str | None = None) -> dict[str, str]:
-    """Name to value, in upper and lower case; ``isolate`` sets the programs that use them apart from others."""
-    socks, http = at.socks_url(isolate), at.http_url(isolate)
+def proxy_variables(
+    at: "Reachable", isolate: str | None = None, login: "Login | None" = None
+) -> dict[str, str]:
+    """Name to value, in upper and lower case; ``isolate`` sets the programs that use them apart from others, ``login``
+    is for a proxy with users."""
+    socks, http = at.socks_url(isolate, login), at.http_url(isolate, login)
     # Where only one kind is spoken it stands for the other as well: an unset variable would mean a direct connection.
     everything = socks or http or ""
     web = http or socks or ""

@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 from urllib.parse import quote
 
@@ -13,6 +13,14 @@ Address = tuple[str, int]
 
 ISOLATED: Final = "isolated"
 """SOCKS wants a user name beside the password; the password is what tells one application from the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A user of a proxy that serves the users of its users file only."""
+
+    user: str = field(repr=False)
+    password: str = field(repr=False)
 
 
 class ListenSettings(Protocol):
@@ -65,18 +73,23 @@ class Reachable:
             'Give one as listen.mixed, such as "127.0.0.1:1080".',
         )
 
-    def socks_url(self, isolate: str | None = None) -> str | None:
+    def socks_url(self, isolate: str | None = None, login: Login | None = None) -> str | None:
         """``socks5h://…``: the h leaves names to the proxy. None without a SOCKS listener."""
-        return proxy_url("socks5h", self.socks[0], isolate) if self.socks else None
+        return proxy_url("socks5h", self.socks[0], isolate, login) if self.socks else None
 
-    def http_url(self, isolate: str | None = None) -> str | None:
+    def http_url(self, isolate: str | None = None, login: Login | None = None) -> str | None:
         """``http://…``, None without an HTTP listener."""
-        return proxy_url("http", self.http[0], isolate) if self.http else None
+        return proxy_url("http", self.http[0], isolate, login) if self.http else None
 
 
-def proxy_url(scheme: str, address: Address, isolate: str | None = None) -> str:
-    """The URL of a proxy; ``isolate`` becomes its password, which sets an application apart from others."""
-    credential = f"{ISOLATED}:{quote(isolate, safe='')}@" if isolate else ""
+def proxy_url(scheme: str, address: Address, isolate: str | None = None, login: Login | None = None) -> str:
+    """The URL of a proxy. ``isolate`` sets an application apart from others: as the password, or with a login, whose
+    password is checked, as what follows a + in the user name.
+    """
+    name, password = (ISOLATED, isolate or "") if login is None else (login.user, login.password)
+    if login is not None and isolate:
+        name = f"{name}+{isolate}"
+    credential = f"{quote(name, safe='')}:{quote(password, safe='')}@" if password else ""
     return f"{scheme}://{credential}{written(address)}"
 
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,9 +16,7 @@ from nymgate.cli.options import (
     begin,
     load_configuration,
 )
-
-if TYPE_CHECKING:
-    from nymgate.apps.reachable import Reachable
+from nymgate.cli.passwords import PasswordFileOption, UserOption, login_of
 
 ISOLATE_HELP = "A random password, for a mixnet identity and exit of its own: nobody can join it with others."
 
@@ -31,6 +29,8 @@ def env(
         Shell | None, typer.Option("--shell", help="Language of the lines; that of $SHELL if not given.")
     ] = None,
     isolate: Annotated[bool, typer.Option("--isolate", help=ISOLATE_HELP)] = False,
+    user: UserOption = None,
+    password_file: PasswordFileOption = None,
     unset: Annotated[bool, typer.Option("--unset", help="Lines that take the variables away again.")] = False,
     as_json: JsonOption = False,
     verbose: VerboseOption = 0,
@@ -50,15 +50,13 @@ def env(
     if unset:
         typer.echo(json.dumps(dict.fromkeys(all_names())) if as_json else removals(language))
         return
-    variables = proxy_variables(configured(config, listen), isolation(isolate))
-    typer.echo(json.dumps(variables) if as_json else assignments(variables, language))
-
-
-def configured(config: ConfigOption, listen: list[str] | None) -> "Reachable":
-    """Where the proxy of the configuration is reached."""
     from nymgate.apps.reachable import Reachable
 
-    return Reachable.configured(load_configuration(config, {"listen.mixed": listen}).config.listen)
+    settings = load_configuration(config, {"listen.mixed": listen}).config
+    at = Reachable.configured(settings.listen)
+    login = login_of(user, password_file, settings.access.users_file)
+    variables = proxy_variables(at, isolation(isolate), login)
+    typer.echo(json.dumps(variables) if as_json else assignments(variables, language))
 
 
 def isolation(wanted: bool) -> str | None:

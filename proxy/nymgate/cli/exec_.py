@@ -21,6 +21,7 @@ from nymgate.cli.options import (
     level_flag,
     load_configuration,
 )
+from nymgate.cli.passwords import PasswordFileOption, UserOption, login_of
 
 DEFAULT_WAIT_SECONDS = 120.0
 
@@ -36,6 +37,8 @@ def exec_(
     profile: ProfileOption = None,
     data_dir: DataDirOption = None,
     isolate: Annotated[bool, typer.Option("--isolate", help=ISOLATE_HELP)] = False,
+    user: UserOption = None,
+    password_file: PasswordFileOption = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse where there are no network namespaces, rather than warn.")
     ] = False,
@@ -85,6 +88,8 @@ def exec_(
             level=settings.log.level, style=settings.log.format, destinations=settings.log.destinations
         )
         result = 0
+        # Standard input is the command's.
+        login = login_of(user, password_file, settings.access.users_file, from_stdin=False)
 
         def say(text: str) -> None:
             if state.verbosity >= 0:
@@ -104,7 +109,7 @@ def exec_(
                 if at is None:
                     result = exit_code(-passing.number)
                     return
-                plan = ExecPlan(tuple(command), at, isolation(isolate))
+                plan = ExecPlan(tuple(command), at, isolation(isolate), login)
                 result = await exec_io.run_command(
                     plan, watch, passing, environ=os.environ, strict=strict, warn=warn
                 )

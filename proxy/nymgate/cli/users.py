@@ -2,9 +2,8 @@
 
 import json
 import os
-import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -16,9 +15,9 @@ from nymgate.cli.options import (
     begin,
     load_configuration,
 )
+from nymgate.cli.passwords import read_password
 from nymgate.errors import ConfigError
 
-PASSWORD_READ_BYTES: Final = 4096
 FileOption = Annotated[
     Path | None,
     typer.Option("--file", metavar="FILE", help="The users file; that of access.users_file if not given."),
@@ -73,7 +72,7 @@ def add(
             f"The users file {path} has a user of that name.", "Use --replace, or another name."
         )
     limits = Limits(streams, _size(per_day, "--per-day"), _size(per_month, "--per-month"))
-    password = _password(password_file)
+    password = read_password(password_file, twice=True)
     line = format_line(User(name, hash_password(password, os.urandom(SALT_BYTES)), limits))
     kept = [line if user == name else before for user, before in lines]
     if line not in kept:
@@ -165,36 +164,6 @@ def _size(text: str | None, flag: str) -> int | None:
         return parse_size(text) if text is not None else None
     except ValueError:
         raise typer.BadParameter("a size such as 500MB or 1GiB", param_hint=flag) from None
-
-
-def _password(file: Path | None) -> bytes:
-    """From the file, the terminal (twice) or standard input; without the end of its line."""
-    from nymgate.access.users import MAX_PASSWORD_BYTES
-
-    if file is not None and str(file) != "-":
-        try:
-            with file.open("rb") as stream:
-                given = stream.read(PASSWORD_READ_BYTES)
-        except OSError as error:
-            raise ConfigError(
-                f"The password cannot be read from {file}: {error.strerror}.", "Check the path."
-            ) from None
-    elif file is None and sys.stdin.isatty():
-        import getpass
-
-        given = getpass.getpass("Password (not shown): ").encode()
-        if getpass.getpass("Once more: ").encode() != given:
-            raise ConfigError("The two passwords differ.", "Run the command again.")
-    else:
-        given = sys.stdin.buffer.read(PASSWORD_READ_BYTES)
-    password = given.removesuffix(b"\n").removesuffix(b"\r")
-    if not password:
-        raise ConfigError("No password was given.", "Type it when asked, or use --password-file.")
-    if len(password) > MAX_PASSWORD_BYTES:
-        raise ConfigError(
-            "The password is longer than 255 bytes, which SOCKS5 cannot carry.", "Use a shorter one."
-        )
-    return password
 
 
 def _lines(path: Path, *, missing_ok: bool = False) -> list[tuple[str | None, str]]:
