@@ -23,8 +23,13 @@ class Unbroken:
         """Starts `work`; wait for it with `asyncio.shield`, or with `settled`."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: whoever asked may have stopped waiting, which is no mistake to be logged
 
     async def run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         """The result of `work`, which goes on when the caller is cancelled."""

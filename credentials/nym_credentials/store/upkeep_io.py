@@ -97,7 +97,7 @@ async def upgrade_store(place: StoreAt, *, to: str = SCHEMA_HEAD) -> tuple[str, 
     async with _alone_with(place, must_exist=True) as (database, _):
         before = await database.revision()
         if before is None:
-            raise StoreUnusable(f"There is no ticket store in {database.name}.")
+            raise StoreUnusable(f"There is no ticket store in {database.name}.", "Check its name.")
         await database.migrate(alone=True, target=to)
         return before, to
 
@@ -122,7 +122,7 @@ async def copy_store(
     ):
         opening = Opening(source.key, None, Restored.REFUSE, clock, at, moving=True)
         if await database.revision() is None:
-            raise StoreUnusable(f"There is no ticket store in {database.name}.")
+            raise StoreUnusable(f"There is no ticket store in {database.name}.", "Check its name.")
         core, _ = await open_core(files, database, opening, alone=True)
         await core.transact(lambda connection: settle_left_behind(connection, core))
         await new_database.migrate(alone=True)
@@ -172,7 +172,7 @@ async def _alone_with(place: StoreAt, *, must_exist: bool) -> AsyncIterator[tupl
         return
     files = StoreFiles(Path(name))
     if must_exist and not await asyncio.to_thread(files.path.exists):
-        raise StoreUnusable(f"There is no ticket store {name}.")
+        raise StoreUnusable(f"There is no ticket store {name}.", "Check the path.")
     await asyncio.to_thread(files.create)
     database = Database(url, name)
     try:
