@@ -321,7 +321,9 @@ def explain(error: MixnetError | ExitError | NymgateError) -> NymgateError:
     if isinstance(error, StoreInUse):
         what = what.partition(":")[0] + "."  # its advice is ours below
         return StoreBusy(what, "Stop that one first, or give this one its own folder with --data-dir.")
+    todo = _ADVICE[error.kind]
+    if isinstance(error, ExitError) and "; " in what:  # these end in advice of their own
+        what, _, own = what.rpartition("; ")
+        what, todo = f"{what}.", own[:1].upper() + own[1:]
     code = getattr(error, "code", None) or f"E_{error.layer.upper()}"
-    return DependencyFailed(
-        what, _ADVICE[error.kind], layer=error.layer, code=code, exit_code=_EXIT_CODES[error.kind]
-    )
+    return DependencyFailed(what, todo, layer=error.layer, code=code, exit_code=_EXIT_CODES[error.kind])

@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 
-from nym_exit.errors import ExitRefused, ExitSilent
+from nym_exit.errors import ConnectFailed, ExitRefused, ExitSilent
 from nym_mixnet import errors as mixnet_errors
 from nym_mixnet.errors import (
     GatewayRefused,
@@ -131,6 +131,12 @@ def test_errors_of_lower_layers_become_two_sentences_and_an_exit_code(error, cod
     assert ours.what.endswith(".")
     assert ours.todo.endswith(".")
     assert ours.code.startswith("E_")
+
+
+def test_advice_is_given_once():
+    error = wiring.explain(ConnectFailed())
+    assert error.what == "The exit could not connect to the destination (refused or unreachable)."
+    assert error.todo == "Check that the service is up and the port is right."
 
 
 def test_every_error_class_below_can_be_explained():
