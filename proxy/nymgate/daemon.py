@@ -22,13 +22,13 @@ from nymgate.config import Config
 from nymgate.errors import DataFolderError, NymgateError
 from nymgate.listener.activation_io import READY, STOPPING, notify, reloading
 from nymgate.listener.detect import Speaks
-from nymgate.listener.server import SocksServer
+from nymgate.listener.server import SocksServer, shown_address
 from nymgate.logs import configure_logs
 from nymgate.purse.money_io import Stock
 from nymgate.purse.purse_io import Purse
 from nymgate.reload import Changes, compare, merge, named
 from nymgate.signals_io import Signals, unless
-from nymgate.watch_io import Watch
+from nymgate.watch.watch_io import Watch
 from nymgate.ways.identities_io import Identities
 from nymgate.ways.identity_io import Connected, Identity, Neighbours
 from nymgate.ways.inside_io import inside_connector
@@ -260,7 +260,9 @@ async def run(
             started = True
             controls = proxy.watch.controls
             controls.reload, controls.end = hangup, signals.first.set
-            log.info("listening", addresses=[f"{host}:{port}" for host, port in proxy.addresses])
+            # A worker takes part in what its parent listens on when it is ready, and not before.
+            names = proxy.server.stats.listeners or [shown_address(*one) for one in proxy.addresses]
+            log.info("listening", addresses=list(names))
             notify(READY)
             if await unless(signals.first, proxy.ready()):
                 connected = await proxy.ready()
