@@ -64,7 +64,6 @@ async def push(port, target_port, seen, enough):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 async def test_a_fresh_wallet_buys_with_a_signer_down_and_a_second_ticket_is_claimed_under_load(
     tmp_path, caplog
 ):
