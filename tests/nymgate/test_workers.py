@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nym_localnet.background_io import BackgroundLocalnet
+from nym_localnet.options import LocalnetOptions, Mode
 from nymgate.config_layers import load
 from nymgate.errors import ExitCode, StoreBusy
 from nymgate.listener.detect import Speaks
@@ -41,7 +42,7 @@ BODY = random.Random(2).randbytes(20_000)
 
 @pytest.fixture(scope="module")
 def network():
-    with BackgroundLocalnet() as background:
+    with BackgroundLocalnet(LocalnetOptions(mode=Mode.PROCESSES)) as background:
         yield background
 
 
