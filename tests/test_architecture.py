@@ -71,7 +71,7 @@ MAY_REACH_OUT = {
     "nymgate.cli.localnet": "the faucet of the local network",
     "nymgate.apps.exec_forward_io": "the proxy, for a command without a network",
     "nymgate.apps.exec_io": "the proxy, to see whether it runs",
-    "nymgate.asking_io": "a running proxy of this machine: its control socket, its port for metrics",
+    "nymgate.watch.asking_io": "a running proxy of this machine: its control socket, its port for metrics",
     "nymgate.cli.demo_fetch": "the demo's application, to the proxy it shows, where curl is missing",
 }
 

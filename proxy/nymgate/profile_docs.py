@@ -9,9 +9,10 @@ HEAD: Final = """\
 
 <!-- Written by `make reference` from proxy/nymgate/profile_docs.py and the profiles themselves. -->
 
-What one client sends while it is awake and nobody uses it, and what that costs. A ticket carries 200 MB into an entry gateway, and a book has
-50 of them, to be spent within seven days. Real traffic takes the place of cover traffic, so a busy client costs no more than an idle one until it
-fills the slots of its profile; `uncovered` costs what is sent. Each worker and each isolation identity is a client of its own.
+What one client sends while it is awake and nobody uses it, and what that costs. A ticket carries 200 MB into an entry
+gateway, and a book has 50 of them, to be spent within seven days. Real traffic takes the place of cover traffic, so a
+busy client costs no more than an idle one until it fills the slots of its profile; `uncovered` costs what is sent. Each
+worker and each isolation identity is a client of its own.
 
 | | packets/s | a day awake | tickets an hour | tickets a day | upload at most | mean mixing delay each way |
 |---|---|---|---|---|---|---|"""

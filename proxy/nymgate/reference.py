@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from nymgate.config_docs import reference_page
-from nymgate.control_api import control_page
 from nymgate.errors import ExitCode
-from nymgate.exposition import metrics_page
 from nymgate.profile_docs import profiles_page
 from nymgate.refusals import refusals_page
+from nymgate.watch.control_api import control_page
+from nymgate.watch.exposition import metrics_page
 
 CLI_HEAD: Final = """\
 # Commands

@@ -20,9 +20,7 @@ import structlog
 from nym_mixnet.tasks_io import TaskSet
 from nym_sphinx import SYSTEM_RNG
 from nymgate import wiring
-from nymgate.control_io import ControlServer
 from nymgate.daemon import make_folder
-from nymgate.fleet_io import Fleet
 from nymgate.listener.activation_io import READY, STOPPING, notify
 from nymgate.listener.detect import Speaks
 from nymgate.listener.server import BACKLOG, listen_error, shown_address
@@ -30,9 +28,11 @@ from nymgate.listener.unix_socket import NAME
 from nymgate.listener.unix_socket_io import bind_unix
 from nymgate.purse.money_io import Money
 from nymgate.signals_io import Signals, unless
-from nymgate.steering_io import Controls, exits_of, logs_of, routes
-from nymgate.watch_io import reachable_at, serve_metrics
-from nymgate.web_io import WebServer, serve_web
+from nymgate.watch.control_io import ControlServer
+from nymgate.watch.fleet_io import Fleet
+from nymgate.watch.steering_io import Controls, exits_of, logs_of, routes
+from nymgate.watch.watch_io import reachable_at, serve_metrics
+from nymgate.watch.web_io import WebServer, serve_web
 from nymgate.workers import (
     After,
     Failed,

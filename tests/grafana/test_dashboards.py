@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from grafana import build, rules
-from nymgate.metric_kinds import Kind
-from nymgate.metrics import METRICS
+from nymgate.watch.metric_kinds import Kind
+from nymgate.watch.metrics import METRICS
 from tests.grafana.expressions import PAGES, named, of_panels, of_rules, panels
 
 FOLDER = Path(build.FOLDER)

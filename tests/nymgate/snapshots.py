@@ -8,7 +8,7 @@ from enum import Enum
 
 from hypothesis import strategies as st
 
-from nymgate.snapshot import SHORT, Histogram, Snapshot
+from nymgate.watch.snapshot import SHORT, Histogram, Snapshot
 
 WORDS = st.sampled_from(["ok", "ready", "E_EXIT_SILENT", "127.0.0.1:1080", "v1-mixnet-entry", "day"])
 NUMBERS = st.floats(0, 1e9, allow_nan=False).map(lambda value: round(value, 3))

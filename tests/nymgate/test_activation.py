@@ -18,7 +18,7 @@ from nymgate.config_layers import load
 from nymgate.errors import ConfigError, ListenError
 from nymgate.listener.activation import HandedOver, handed_over
 from nymgate.listener.activation_io import READY, Activated, in_place, notify
-from nymgate.watch_io import serve_metrics
+from nymgate.watch.watch_io import serve_metrics
 from nymgate.wiring import make_plan
 from tests.nymgate.socks_client import GREETING, connect_request
 

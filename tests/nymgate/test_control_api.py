@@ -10,13 +10,13 @@ from typer.testing import CliRunner
 
 from nym_localnet.background_io import BackgroundLocalnet
 from nym_localnet.options import LocalnetOptions, Mode
-from nymgate.asking_io import ask_folder
 from nymgate.cli import app
-from nymgate.control_api import OPERATIONS, PREFIX, control_page
 from nymgate.daemon import Proxy
-from nymgate.events import KINDS, changes
-from nymgate.health import Facts, judge
-from nymgate.snapshot import Identities, Money, Purse, Snapshot, TicketStock, TopUp
+from nymgate.watch.asking_io import ask_folder
+from nymgate.watch.control_api import OPERATIONS, PREFIX, control_page
+from nymgate.watch.events import KINDS, changes
+from nymgate.watch.health import Facts, judge
+from nymgate.watch.snapshot import Identities, Money, Purse, Snapshot, TicketStock, TopUp
 from tests.nymgate.paid_world import NYM, account_with, plan_for
 from tests.nymgate.running import running
 from tests.nymgate.socks_client import through

@@ -17,8 +17,8 @@ from nym_localnet.options import LocalnetOptions, Mode
 from nym_sphinx import b58encode
 from nymgate.config_layers import settings
 from nymgate.logs import configure_logs
-from nymgate.scrub import Scrubber
 from nymgate.sensitive import destination
+from nymgate.watch.scrub import Scrubber
 from tests.nymgate.socks_client import connect_request, dial
 from tests.nymgate.test_end_to_end import website
 from tests.nymgate.watched_world import watched

@@ -14,9 +14,9 @@ import pytest
 from nym_credentials.store.records import Settlement
 from nym_localnet import Localnet, LocalnetOptions, Mode, PaymentOptions
 from nym_mixnet import topology_io
-from nymgate import watch_io
 from nymgate.cli import status as status_command
 from nymgate.errors import Reply
+from nymgate.watch import watch_io
 from tests.nymgate.paid_world import BLOCK_SECONDS, NYM, account_with, buy, until
 from tests.nymgate.socks_client import through
 from tests.nymgate.test_topup_run import echo

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nymgate.health import (
+from nymgate.watch.health import (
     FAILURES_THAT_COUNT,
     LAYERS,
     TARGETS_WATCHED,

@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from nymgate.cli import app
 from nymgate.cli.healthcheck import sentence
-from nymgate.control_io import ControlServer
-from nymgate.exporter_io import Exporter
-from nymgate.health import Facts, Trouble, judge
-from nymgate.health_json import health_body
-from nymgate.snapshot import Snapshot
+from nymgate.watch.control_io import ControlServer
+from nymgate.watch.exporter_io import Exporter
+from nymgate.watch.health import Facts, Trouble, judge
+from nymgate.watch.health_json import health_body
+from nymgate.watch.snapshot import Snapshot
 
 WELL = judge(Facts(10.0, link="ready"))
 BROKE = judge(

@@ -12,13 +12,13 @@ from nym_credentials.purchase.states import UNFINISHED
 from nym_credentials.store.records import BookState, Settlement
 from nym_credentials.topup.hindrances import Hindrance, Supply
 from nym_mixnet.link_state import LinkState
-from nymgate import metrics
-from nymgate.exposition import exposition, metrics_page
-from nymgate.health import Facts, Layer, judge
-from nymgate.metric_kinds import OTHER, TICKET_TYPES, Kind
-from nymgate.metrics import METRICS, OUTCOMES
 from nymgate.purse.supply import COMING, NO_ACCOUNT, OUT_OF_TICKETS
-from nymgate.snapshot import (
+from nymgate.watch import metrics
+from nymgate.watch.exposition import exposition, metrics_page
+from nymgate.watch.health import Facts, Layer, judge
+from nymgate.watch.metric_kinds import OTHER, TICKET_TYPES, Kind
+from nymgate.watch.metrics import METRICS, OUTCOMES
+from nymgate.watch.snapshot import (
     SHORT_SECONDS_BOUNDS,
     Budget,
     Costs,

@@ -11,8 +11,8 @@ from nym_localnet.options import LocalnetOptions, Mode
 from nym_mixnet.client_records import ClientStats
 from nym_mixnet.link_state import LinkState
 from nym_mixnet.outgoing import Sending
-from nymgate.health import State
-from nymgate.probe_io import Prober
+from nymgate.watch.health import State
+from nymgate.watch.probe_io import Prober
 from nymgate.ways.sleep import Rest
 from tests.exit.virtual_time import run_virtual
 from tests.nymgate.paid_world import until

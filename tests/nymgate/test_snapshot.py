@@ -6,8 +6,8 @@ import json
 import pytest
 from hypothesis import given, settings
 
-from nymgate.health import Health, Layer, State
-from nymgate.snapshot import (
+from nymgate.watch.health import Health, Layer, State
+from nymgate.watch.snapshot import (
     SHORT_SECONDS_BOUNDS,
     Histogram,
     Links,
@@ -22,7 +22,7 @@ from nymgate.snapshot import (
     TopUp,
     merge,
 )
-from nymgate.snapshot_json import from_json, plain, to_json
+from nymgate.watch.snapshot_json import from_json, plain, to_json
 from tests.nymgate.snapshots import snapshots
 
 

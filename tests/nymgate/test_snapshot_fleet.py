@@ -5,10 +5,10 @@ import dataclasses
 
 import pytest
 
-from nymgate.control_io import ControlServer
-from nymgate.fleet_io import Fleet
-from nymgate.health import Facts, Health, State, judge
-from nymgate.snapshot import Links, Money, Packets, Purse, Snapshot, Streams, TicketStock, TopUp, gone
+from nymgate.watch.control_io import ControlServer
+from nymgate.watch.fleet_io import Fleet
+from nymgate.watch.health import Facts, Health, State, judge
+from nymgate.watch.snapshot import Links, Money, Packets, Purse, Snapshot, Streams, TicketStock, TopUp, gone
 
 WELL = judge(Facts(1.0, link="ready"))
 

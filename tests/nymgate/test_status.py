@@ -18,12 +18,12 @@ from typer.testing import CliRunner
 from nym_mixnet.profiles import PROFILES
 from nymgate.cli import app
 from nymgate.cli.status_view import view
-from nymgate.health import LAYERS, Facts, judge
-from nymgate.page import whole_page
-from nymgate.snapshot import Identities, Links, Snapshot, merge
-from nymgate.snapshot_json import plain, record
-from nymgate.status import Status, status_of
-from nymgate.status_text import status_lines
+from nymgate.watch.health import LAYERS, Facts, judge
+from nymgate.watch.page import whole_page
+from nymgate.watch.snapshot import Identities, Links, Snapshot, merge
+from nymgate.watch.snapshot_json import plain, record
+from nymgate.watch.status import Status, status_of
+from nymgate.watch.status_text import status_lines
 from tests.nymgate.snapshots import snapshots
 from tests.nymgate.test_healthcheck import running
 from tests.nymgate.web_world import (

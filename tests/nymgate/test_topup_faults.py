@@ -8,14 +8,14 @@ from structlog.testing import capture_logs
 
 from nym_credentials.errors import ChainUnreachable, InsufficientFunds, PurchaseConflict, StoreUnreachable
 from nym_credentials.networks import MAINNET
-from nymgate import observe_money_io
 from nymgate.cli.localnet import echo_facts
 from nymgate.config_layers import load
 from nymgate.networks import Network
-from nymgate.observe_money_io import MoneyView
 from nymgate.purse import purse_io, topup_runner_io
 from nymgate.purse.money import money_plan
 from nymgate.purse.purse_io import Purse
+from nymgate.watch import observe_money_io
+from nymgate.watch.observe_money_io import MoneyView
 from tests.nymgate.paid_world import until
 
 CHAIN = Network("mainnet", ("https://api.example/",), MAINNET)

@@ -13,13 +13,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from nym_localnet.background_io import BackgroundLocalnet
 from nym_localnet.options import LocalnetOptions, Mode
-from nymgate.asking_io import NotRunning, ask_folder, ask_port
 from nymgate.daemon import Proxy
 from nymgate.errors import ListenError
-from nymgate.exporter_io import Exporter
-from nymgate.health import LAYERS
 from nymgate.listener.unix_socket import NAME
-from nymgate.watch_io import serve_metrics
+from nymgate.watch.asking_io import NotRunning, ask_folder, ask_port
+from nymgate.watch.exporter_io import Exporter
+from nymgate.watch.health import LAYERS
+from nymgate.watch.watch_io import serve_metrics
 from nymgate.ways.sleep import Rest
 from tests.nymgate.paid_world import until
 from tests.nymgate.socks_client import connect_request, dial, through

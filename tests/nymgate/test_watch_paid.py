@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 from nym_localnet import Localnet, LocalnetOptions, Mode
-from nymgate.asking_io import ask_port
 from nymgate.cli import app
+from nymgate.watch.asking_io import ask_port
 from tests.nymgate.paid_world import BLOCK_SECONDS, account_with, buy, paying_network, until
 from tests.nymgate.running import running
 from tests.nymgate.socks_client import through

@@ -13,10 +13,10 @@ import pytest
 
 from nymgate.access.plan import refuse_exposure
 from nymgate.config_layers import load
-from nymgate.control_api import OPERATIONS, PREFIX
 from nymgate.errors import ConfigError, DataFolderError, ListenError
-from nymgate.events import KINDS
-from nymgate.web_io import TOKEN_NAME, serve_web, token_for
+from nymgate.watch.control_api import OPERATIONS, PREFIX
+from nymgate.watch.events import KINDS
+from nymgate.watch.web_io import TOKEN_NAME, serve_web, token_for
 from tests.nymgate.web_world import BROKEN, FULL_ADDRESS, TOKEN, World, snapshot
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}

@@ -5,10 +5,10 @@ import contextlib
 import json
 
 from nymgate import wiring
-from nymgate.asking_io import ask_folder, ask_port
 from nymgate.config_layers import load
 from nymgate.daemon import Proxy
-from nymgate.snapshot_json import from_json
+from nymgate.watch.asking_io import ask_folder, ask_port
+from nymgate.watch.snapshot_json import from_json
 
 LIMIT_SECONDS = 60.0
 """For anything that is waited for."""

@@ -13,10 +13,10 @@ import pytest
 
 from nym_mixnet.profiles import ENTRY_TICKET_BYTES
 from nymgate.apps.reachable import Reachable
-from nymgate.control_io import ControlServer
 from nymgate.exits.pool import ExitState
-from nymgate.health import Facts, Probe, Trouble, judge
-from nymgate.snapshot import (
+from nymgate.watch.control_io import ControlServer
+from nymgate.watch.health import Facts, Probe, Trouble, judge
+from nymgate.watch.snapshot import (
     Budget,
     Costs,
     Exits,
@@ -31,8 +31,8 @@ from nymgate.snapshot import (
     TicketStock,
     TopUp,
 )
-from nymgate.steering_io import Controls, routes
-from nymgate.web_io import WebServer
+from nymgate.watch.steering_io import Controls, routes
+from nymgate.watch.web_io import WebServer
 from tests.nymgate.inside_browser import FLAGS, Tools, active_port
 
 TOKEN = "a token for tests, long enough"

@@ -61,9 +61,9 @@ def debug_dump(
     effective = load_configuration(config, {"network": network, "data_dir": data_dir})
     from nymgate.config_layers import data_dir as data_folder
     from nymgate.config_layers import settings
-    from nymgate.debug_report import known_of, report_text, scrubbed_log, shown_config
     from nymgate.networks import resolve_network
-    from nymgate.scrub import Scrubber
+    from nymgate.watch.debug_report import known_of, report_text, scrubbed_log, shown_config
+    from nymgate.watch.scrub import Scrubber
 
     data = data_folder(effective.config, os.environ)
     scrubber = Scrubber(known_of(effective.config) | here(effective.config, data), settings())
@@ -131,8 +131,8 @@ def here(config: "Config", data: Path) -> dict[str, str]:
 
 def running(folder: Path) -> dict[str, Any]:
     """What the running proxy tells; ``absent`` says why it does not."""
-    from nymgate.asking_io import NotRunning, ask_folder
-    from nymgate.control_api import PREFIX
+    from nymgate.watch.asking_io import NotRunning, ask_folder
+    from nymgate.watch.control_api import PREFIX
 
     found: dict[str, Any] = {"absent": "running"}
     for name in ("status", "snapshot", "exits", "logs"):

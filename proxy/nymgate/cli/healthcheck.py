@@ -20,8 +20,8 @@ from nymgate.cli.options import (
 from nymgate.errors import ExitCode
 
 if TYPE_CHECKING:
-    from nymgate.asking_io import Answer
     from nymgate.config import Config
+    from nymgate.watch.asking_io import Answer
 
 
 def healthcheck(
@@ -40,9 +40,9 @@ def healthcheck(
     """
     begin(ctx, as_json=as_json, verbose=verbose, quiet=quiet)
     settings = load_configuration(config, {"network": network, "data_dir": data_dir}).config
-    from nymgate.asking_io import NotRunning
     from nymgate.config_layers import data_dir as data_folder
     from nymgate.networks import resolve_network
+    from nymgate.watch.asking_io import NotRunning
 
     data = data_folder(settings, os.environ)
     folder = data / resolve_network(settings.network, data).name
@@ -63,8 +63,8 @@ def healthcheck(
 
 def ask(settings: "Config", folder: Path) -> "Answer":
     """Of the proxy with that data folder. Raises NotRunning."""
-    from nymgate.asking_io import NotRunning, ask_folder, ask_port
     from nymgate.sections.types import split_address
+    from nymgate.watch.asking_io import NotRunning, ask_folder, ask_port
 
     try:
         return ask_folder(folder, "/health")

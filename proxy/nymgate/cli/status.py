@@ -24,7 +24,7 @@ from nymgate.errors import ExitCode
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from nymgate.status import Status
+    from nymgate.watch.status import Status
 
 EVERY_SECONDS: Final = 2.0
 
@@ -61,8 +61,8 @@ def status(
 
 def once(folder: Path, *, as_json: bool) -> bool:
     """Show it; returns whether streams get through."""
-    from nymgate.asking_io import NotRunning
-    from nymgate.status_text import status_lines
+    from nymgate.watch.asking_io import NotRunning
+    from nymgate.watch.status_text import status_lines
 
     try:
         found = ask(folder)
@@ -78,11 +78,11 @@ def once(folder: Path, *, as_json: bool) -> bool:
 
 def ask(folder: Path) -> "Status":
     """The status of the proxy with that data folder. Raises NotRunning."""
-    from nymgate.asking_io import NotRunning, ask_folder
-    from nymgate.control_api import PREFIX
     from nymgate.listener.unix_socket import NAME
-    from nymgate.snapshot_json import record
-    from nymgate.status import Status
+    from nymgate.watch.asking_io import NotRunning, ask_folder
+    from nymgate.watch.control_api import PREFIX
+    from nymgate.watch.snapshot_json import record
+    from nymgate.watch.status import Status
 
     answer = ask_folder(folder, f"{PREFIX}/status")
     try:
@@ -94,14 +94,14 @@ def ask(folder: Path) -> "Status":
 
 
 def _json(found: "Status") -> str:
-    from nymgate.snapshot_json import plain
+    from nymgate.watch.snapshot_json import plain
 
     return json.dumps(plain(found), ensure_ascii=False)
 
 
 def show_absence(error: "Exception", *, as_json: bool) -> None:
     """That nobody answers, in one sentence, and what to do."""
-    from nymgate.asking_io import NotRunning
+    from nymgate.watch.asking_io import NotRunning
 
     assert isinstance(error, NotRunning)
     if as_json:
@@ -136,8 +136,8 @@ def look(folder: Path) -> "tuple[bool, RenderableType]":
     """One look, to be drawn."""
     from rich.text import Text
 
-    from nymgate.asking_io import NotRunning
     from nymgate.cli.status_view import view
+    from nymgate.watch.asking_io import NotRunning
 
     try:
         found = ask(folder)

@@ -5,8 +5,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from nymgate import status_text as words
-from nymgate.status import Status, cost_sentence
+from nymgate.watch import status_text as words
+from nymgate.watch.status import Status, cost_sentence
 
 STYLES = {"ok": "green", "degraded": "yellow", "failing": "bold red", "unknown": "dim"}
 

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from nymgate.config import Config
 from nymgate.config_layers import extra, settings, value_at
 from nymgate.networks import KNOWN_NETWORKS
-from nymgate.scrub import Scrubber
+from nymgate.watch.scrub import Scrubber
 
 WORDS_OF_OURS: Final = frozenset(
     {"auto", "never", "standard", "fast", "thrifty", "uncovered", *KNOWN_NETWORKS}

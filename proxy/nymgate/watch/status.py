@@ -12,8 +12,8 @@ from typing import Final
 
 from nym_mixnet.profiles import ENTRY_TICKET_BYTES, PROFILES
 from nymgate.exits.pool import ExitState
-from nymgate.health import LAYERS, Health, Layer
-from nymgate.snapshot import Money, Snapshot
+from nymgate.watch.health import LAYERS, Health, Layer
+from nymgate.watch.snapshot import Money, Snapshot
 from zknym.constants import TICKETS_PER_BOOK
 
 DAY_SECONDS: Final = 86_400.0

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import urlsplit
 
-from nymgate.snapshot import Histogram, Money, Snapshot, TicketStock
+from nymgate.watch.snapshot import Histogram, Money, Snapshot, TicketStock
 
 OTHER: Final = "other"
 """The value of a label for what is not among those known beforehand."""

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from nymgate import __version__
-from nymgate.asking_io import NotRunning, ask_folder
-from nymgate.health import LAYERS, Health, Layer, State
-from nymgate.snapshot import Snapshot, gone, merge
-from nymgate.snapshot_json import from_json
+from nymgate.watch.asking_io import NotRunning, ask_folder
+from nymgate.watch.health import LAYERS, Health, Layer, State
+from nymgate.watch.snapshot import Snapshot, gone, merge
+from nymgate.watch.snapshot_json import from_json
 
 LIMIT_SECONDS: Final = 3.0
 """A worker whose event loop hangs for so long counts as not there."""

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 from nym_credentials.money import format_nym
-from nymgate.status import CostStatus, ExitStatus, Status, TicketStatus, cost_sentence
 from nymgate.units import format_duration, human_bytes
+from nymgate.watch.status import CostStatus, ExitStatus, Status, TicketStatus, cost_sentence
 
 SECONDS_PER_HOUR = 3600
 HOUR_MINUTES = 90

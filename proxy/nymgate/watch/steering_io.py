@@ -13,19 +13,19 @@ import structlog
 from aiohttp import web
 
 from nymgate.apps.reachable import Reachable
-from nymgate.asking_io import NotRunning, ask_folder
-from nymgate.control_api import OPERATIONS, PREFIX
 from nymgate.errors import CommandRefused, ConfigError, ExitCode, NymgateError
-from nymgate.events import changes
 from nymgate.exits.pool import ExitState
-from nymgate.health import Health
-from nymgate.health_json import health_body
 from nymgate.logs import RECENT
 from nymgate.purse.money import explain_money, explain_refusal
 from nymgate.purse.topup_plan_io import plan_fields, planned_purchases, refusal_fields
-from nymgate.snapshot import Snapshot
-from nymgate.snapshot_json import plain, record
-from nymgate.status import Status, status_of
+from nymgate.watch.asking_io import NotRunning, ask_folder
+from nymgate.watch.control_api import OPERATIONS, PREFIX
+from nymgate.watch.events import changes
+from nymgate.watch.health import Health
+from nymgate.watch.health_json import health_body
+from nymgate.watch.snapshot import Snapshot
+from nymgate.watch.snapshot_json import plain, record
+from nymgate.watch.status import Status, status_of
 from nymgate.wiring import Plan
 
 if TYPE_CHECKING:

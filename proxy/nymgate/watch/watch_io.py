@@ -10,18 +10,18 @@ import structlog
 
 from nym_mixnet.tasks_io import TaskSet
 from nymgate.apps.reachable import Address, Reachable
-from nymgate.control_io import ControlServer
 from nymgate.errors import ListenError
 from nymgate.exits.pool import ExitState
-from nymgate.exporter_io import Exporter
-from nymgate.health import Health
 from nymgate.listener.detect import Speaks
-from nymgate.observe_io import Observer
-from nymgate.probe_io import Prober
 from nymgate.sections.types import split_address
-from nymgate.snapshot import Snapshot
-from nymgate.steering_io import Controls, routes
-from nymgate.web_io import WebServer, serve_web
+from nymgate.watch.control_io import ControlServer
+from nymgate.watch.exporter_io import Exporter
+from nymgate.watch.health import Health
+from nymgate.watch.observe_io import Observer
+from nymgate.watch.probe_io import Prober
+from nymgate.watch.snapshot import Snapshot
+from nymgate.watch.steering_io import Controls, routes
+from nymgate.watch.web_io import WebServer, serve_web
 from nymgate.wiring import Plan
 
 if TYPE_CHECKING:

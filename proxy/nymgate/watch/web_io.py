@@ -23,12 +23,12 @@ from aiohttp import web
 from nymgate.access.judge import is_loopback
 from nymgate.apps.pac import CONTENT_TYPE, pac_file
 from nymgate.apps.reachable import written
-from nymgate.control_api import PREFIX
 from nymgate.errors import ConfigError, DataFolderError, ListenError
-from nymgate.exporter_io import bound
-from nymgate.page import inside, title, where, whole_page
 from nymgate.sections.types import split_address
-from nymgate.steering_io import Controls, routes
+from nymgate.watch.control_api import PREFIX
+from nymgate.watch.exporter_io import bound
+from nymgate.watch.page import inside, title, where, whole_page
+from nymgate.watch.steering_io import Controls, routes
 
 log = structlog.get_logger("nymgate.web")
 
@@ -77,7 +77,8 @@ class WebServer:
         self._names = {name.lower().rstrip(".") for name in names} | {"localhost"}
         self._permits = permits
         self._assets = {
-            name: files("nymgate").joinpath("pages", name).read_text(encoding="utf-8") for name in ASSETS
+            name: files("nymgate.watch").joinpath("pages", name).read_text(encoding="utf-8")
+            for name in ASSETS
         }
         self.address: tuple[str, int] = (host, port)
         """With the port that the system chose."""

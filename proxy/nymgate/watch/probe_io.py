@@ -17,8 +17,8 @@ from nym_exit.errors import ExitError
 from nym_mixnet.errors import MixnetError
 from nym_mixnet.lanes import Lane
 from nym_mixnet.link_state import LinkState
-from nymgate.health import Probe
-from nymgate.snapshot import Probes
+from nymgate.watch.health import Probe
+from nymgate.watch.snapshot import Probes
 from nymgate.ways.sleep import Rest
 
 if TYPE_CHECKING:

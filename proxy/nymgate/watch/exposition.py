@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
-from nymgate.metric_kinds import OTHER, Kind, Label
-from nymgate.metrics import GENERAL, HEALTH, METRICS, MONEY, OUTCOMES, TRAFFIC
 from nymgate.refusals import REFUSALS
-from nymgate.snapshot import Histogram, Snapshot
+from nymgate.watch.metric_kinds import OTHER, Kind, Label
+from nymgate.watch.metrics import GENERAL, HEALTH, METRICS, MONEY, OUTCOMES, TRAFFIC
+from nymgate.watch.snapshot import Histogram, Snapshot
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -71,7 +71,7 @@ def exposition(snapshot: Snapshot, accept: str = "") -> tuple[bytes, str]:
 _HEAD: Final = """\
 # Metrics
 
-<!-- Written by `make reference` from the table in proxy/nymgate/metrics.py. -->
+<!-- Written by `make reference` from the table in proxy/nymgate/watch/metrics.py. -->
 
 `nymgate run` serves them at `http://127.0.0.1:9470/metrics` (`listen.metrics`), as OpenMetrics or as text, whichever is
 asked for. With several workers the numbers are those of all of them together. Histograms have the usual `_bucket`,

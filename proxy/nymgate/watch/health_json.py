@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from nymgate.health import Health
+from nymgate.watch.health import Health
 
 
 def health_body(health: Health) -> dict[str, Any]:

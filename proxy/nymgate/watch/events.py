@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from nymgate.health import Health
-from nymgate.snapshot import Money, Snapshot
+from nymgate.watch.health import Health
+from nymgate.watch.snapshot import Money, Snapshot
 
 KINDS: Final = {
     "health": "Ready or not, and which layer is the cause, has changed.",

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Union
 
-from nymgate.snapshot import Snapshot
+from nymgate.watch.snapshot import Snapshot
 
 
 def to_json(snapshot: Snapshot) -> str:

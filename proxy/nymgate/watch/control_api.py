@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from nymgate.events import KINDS
+from nymgate.watch.events import KINDS
 
 PREFIX: Final = "/api"
 
@@ -91,7 +91,7 @@ OPERATIONS: Final = (
 PAGE_HEAD: Final = """\
 # Control API
 
-<!-- Written by `make reference` from proxy/nymgate/control_api.py and events.py. -->
+<!-- Written by `make reference` from proxy/nymgate/watch/control_api.py and events.py. -->
 
 What the commands do, for programs: JSON over HTTP. It is served at two places, with the same paths:
 

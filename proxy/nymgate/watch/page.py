@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from html import escape
 from typing import Final
 
-from nymgate import status_text as words
-from nymgate.status import LayerStatus, Status, cost_sentence
 from nymgate.units import human_bytes
+from nymgate.watch import status_text as words
+from nymgate.watch.status import LayerStatus, Status, cost_sentence
 
 REFRESH_SECONDS: Final = 10
 """Without JavaScript."""

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 from nym_mixnet.client_io import MixnetClient
 from nym_mixnet.client_records import ACK_SECONDS_BOUNDS
 from nymgate import __version__
-from nymgate.health import Facts, Health, Probe, Trouble, judge
 from nymgate.listener.listener_io import FIRST_BYTE_BOUNDS_SECONDS
-from nymgate.observe_money_io import MoneyView
-from nymgate.snapshot import (
+from nymgate.watch.health import Facts, Health, Probe, Trouble, judge
+from nymgate.watch.observe_money_io import MoneyView
+from nymgate.watch.snapshot import (
     SHORT_SECONDS_BOUNDS,
     Costs,
     Exits,
@@ -39,7 +39,7 @@ from nymgate.ways.sleep import Rest
 if TYPE_CHECKING:
     from nymgate.daemon import Proxy
     from nymgate.exits.pool import ExitState
-    from nymgate.probe_io import Prober
+    from nymgate.watch.probe_io import Prober
     from nymgate.ways.identity_io import Connected, Identity
 
 TICK_SECONDS: Final = 0.5

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
-from nymgate.health import Health, merged_health
+from nymgate.watch.health import Health, merged_health
 
 T = TypeVar("T")
 

@@ -15,11 +15,11 @@ from nym_credentials.store.records import BookInfo, BookState, Spending
 from nym_credentials.topup.budget import Spent
 from nym_credentials.topup.hindrances import Hindrance
 from nymgate.errors import NymgateError
-from nymgate.health import Trouble
 from nymgate.purse.budget import payments_of
 from nymgate.purse.money import explain_money
 from nymgate.purse.supply import SupplyState, without_address
-from nymgate.snapshot import SHORT_SECONDS_BOUNDS, Budget, Money, Purse, Tally, TicketStock, TopUp
+from nymgate.watch.health import Trouble
+from nymgate.watch.snapshot import SHORT_SECONDS_BOUNDS, Budget, Money, Purse, Tally, TicketStock, TopUp
 from zknym import TicketType
 
 if TYPE_CHECKING:

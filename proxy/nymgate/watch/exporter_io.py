@@ -16,10 +16,10 @@ from aiohttp import web
 
 from nymgate.access.judge import is_loopback
 from nymgate.errors import ListenError
-from nymgate.exposition import exposition
-from nymgate.health import Health
-from nymgate.health_json import health_body
-from nymgate.snapshot import Snapshot
+from nymgate.watch.exposition import exposition
+from nymgate.watch.health import Health
+from nymgate.watch.health_json import health_body
+from nymgate.watch.snapshot import Snapshot
 
 log = structlog.get_logger("nymgate.metrics")
 

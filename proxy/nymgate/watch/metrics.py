@@ -8,8 +8,9 @@ values, all of them known beforehand or set by the operator; none names a destin
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from nymgate.health import LAYERS, State
-from nymgate.metric_kinds import (
+from nymgate.refusals import REFUSALS
+from nymgate.watch.health import LAYERS, State
+from nymgate.watch.metric_kinds import (
     OTHER,
     TICKET_TYPES,
     Kind,
@@ -26,8 +27,7 @@ from nymgate.metric_kinds import (
     states,
     table,
 )
-from nymgate.refusals import REFUSALS
-from nymgate.snapshot import Money, Snapshot
+from nymgate.watch.snapshot import Money, Snapshot
 
 UNYM: Final = 1_000_000
 

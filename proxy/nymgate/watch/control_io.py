@@ -15,11 +15,11 @@ from typing import Final, Self
 import structlog
 from aiohttp import web
 
-from nymgate.health import Health
-from nymgate.health_json import health_body
 from nymgate.listener.unix_socket import NAME, socket_path
-from nymgate.snapshot import Snapshot
-from nymgate.snapshot_json import to_json
+from nymgate.watch.health import Health
+from nymgate.watch.health_json import health_body
+from nymgate.watch.snapshot import Snapshot
+from nymgate.watch.snapshot_json import to_json
 
 log = structlog.get_logger("nymgate.control")
 
