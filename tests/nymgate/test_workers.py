@@ -19,6 +19,7 @@ from nym_localnet.options import LocalnetOptions, Mode
 from nymgate.config_layers import load
 from nymgate.errors import ExitCode, StoreBusy
 from nymgate.listener.detect import Speaks
+from nymgate.listener.unix_socket import socket_path
 from nymgate.workers import (
     RESTART_LIMIT_SECONDS,
     RULES,
@@ -178,8 +179,9 @@ def folders(tmp_path):
 async def ask(folder, path="/snapshot"):
     """The answer of a control socket, or None."""
     try:
-        reader, writer = await asyncio.open_unix_connection(str(folder / "control.sock"))
-    except OSError:
+        with socket_path(folder) as path:
+            reader, writer = await asyncio.open_unix_connection(path)
+    except (FileNotFoundError, ConnectionRefusedError):
         return None
     with contextlib.closing(writer):
         writer.write(f"GET {path} HTTP/1.0\r\nHost: x\r\n\r\n".encode())
