@@ -179,8 +179,8 @@ def folders(tmp_path):
 async def ask(folder, path="/snapshot"):
     """The answer of a control socket, or None."""
     try:
-        with socket_path(folder) as path:
-            reader, writer = await asyncio.open_unix_connection(path)
+        with socket_path(folder) as where:
+            reader, writer = await asyncio.open_unix_connection(where)
     except (FileNotFoundError, ConnectionRefusedError):
         return None
     with contextlib.closing(writer):
