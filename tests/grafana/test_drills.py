@@ -4,18 +4,23 @@ minute, and the alert goes away by itself after the repair."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
 
 import pytest
 
-from nym_credentials.store.records import Settlement
-from nym_localnet import Localnet, LocalnetOptions, Mode, PaymentOptions
 from tests.grafana.prometheus import watching
-from tests.nymgate.paid_world import BLOCK_SECONDS, NYM, account_with, buy
-from tests.nymgate.watched_world import until_health, watched, watched_plan
-from zknym import TicketType
+from tests.nymgate.drill_world import (
+    clock_ahead,
+    entry_of,
+    frozen,
+    network,
+    no_quorum,
+    paying,
+    stalled,
+    use_up,
+    well,
+)
+from tests.nymgate.paid_world import NYM
+from tests.nymgate.watched_world import until_health, watched
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -24,19 +29,6 @@ NAMED_WITHIN_SECONDS = 30.0
 MENDED_WITHIN_SECONDS = 120.0
 PACE = "5s"
 """As in grafana/prometheus/prometheus.yaml."""
-PROCESSES = 8
-"""One for each node, so that one can be stopped alone."""
-
-
-@contextlib.asynccontextmanager
-async def network(**options):
-    settings = {"mode": Mode.PROCESSES, "gateways": 2, "exits": 1, "workers": PROCESSES}
-    async with Localnet(LocalnetOptions(**settings | options)) as net:
-        yield net
-
-
-def well(status, body):
-    return status == 200 and body["state"] == "ok" and body["layers"][6]["state"] == "ok"
 
 
 async def firing(prometheus):
@@ -71,64 +63,37 @@ async def drill(proxy, prometheus, broken, alert):
     await until_firing(prometheus, lambda seen: not seen, MENDED_WITHIN_SECONDS)
 
 
-@contextlib.contextmanager
-def frozen(handle):
-    """The node's process does nothing at all, with its connections open."""
-    pid = handle._host.pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
-@contextlib.contextmanager
-def stalled(handle):
-    handle.stall = True
-    try:
-        yield
-    finally:
-        handle.stall = False
-
-
-async def use_up(proxy, left=2):
-    """So few tickets are left that another book is wanted, which the account does not pay for."""
-    money = proxy.purse.money
-    for _ in range(await money.store.remaining(TicketType.MIXNET_ENTRY, money.today) - left):
-        taken = await money.store.take(TicketType.MIXNET_ENTRY, money.today)
-        await money.store.settle(taken, Settlement.UNKNOWN)
-    proxy.purse.topup.poke()
-
-
 async def test_a_gateway_that_hangs_and_an_exit_that_is_dead(tmp_path):
     async with (
         network() as net,
         watched(net, tmp_path / "data") as proxy,
         watching(tmp_path / "prometheus", proxy.watch.metrics, PACE) as prometheus,
     ):
-        entry = proxy.connected.entry.node_id
-        (gateway,) = [
-            handle
-            for handle in net.nodes.values()
-            if handle.name.startswith("gateway") and handle.plan.node_id == entry
-        ]
-        await drill(proxy, prometheus, frozen(gateway), ("NymgateLayerFailing", "gateway"))
+        await drill(proxy, prometheus, frozen(entry_of(net, proxy)), ("NymgateLayerFailing", "gateway"))
         await drill(proxy, prometheus, stalled(net.nodes["exit1"]), ("NymgateLayerFailing", "exit"))
 
 
 async def test_an_account_without_funds(tmp_path):
-    payment = PaymentOptions(block_seconds=BLOCK_SECONDS, ticket_retry_seconds=0.5)
-    settings = {"tickets.low_water": "10", "tickets.high_water": "40"}
-    async with network(pay=True, payment=payment) as net:
-        async with account_with(net, watched_plan(net, tmp_path / "data", **settings), 100) as money:
-            await buy(money)
-            address = (await money.wallet()).address
-        async with (
-            watched(net, tmp_path / "data", **settings) as proxy,
-            watching(tmp_path / "prometheus", proxy.watch.metrics, PACE) as prometheus,
-        ):
-            alert = ("NymgateLayerDegraded", "wallet")
+    async with (
+        paying(tmp_path / "data", nym=100) as (net, proxy, address),
+        watching(tmp_path / "prometheus", proxy.watch.metrics, PACE) as prometheus,
+    ):
+        alert = ("NymgateLayerDegraded", "wallet")
+        await use_up(proxy)
+        await until_firing(prometheus, lambda seen: alert in seen, NAMED_WITHIN_SECONDS)
+        await net.payments.fund(address, 200 * NYM)
+        await until_firing(prometheus, lambda seen: not seen, MENDED_WITHIN_SECONDS)
+
+
+async def test_a_lost_quorum_and_a_wrong_clock(tmp_path, monkeypatch):
+    async with (
+        paying(tmp_path / "data", nym=1000) as (net, proxy, _address),
+        watching(tmp_path / "prometheus", proxy.watch.metrics, PACE) as prometheus,
+    ):
+        await drill(proxy, prometheus, clock_ahead(monkeypatch), ("NymgateLayerDegraded", "tickets"))
+        await until_health(proxy, well)
+        with no_quorum(net):
             await use_up(proxy)
+            alert = ("NymgateLayerDegraded", "signers")
             await until_firing(prometheus, lambda seen: alert in seen, NAMED_WITHIN_SECONDS)
-            await net.payments.fund(address, 200 * NYM)
-            await until_firing(prometheus, lambda seen: not seen, MENDED_WITHIN_SECONDS)
+        await until_firing(prometheus, lambda seen: not seen, MENDED_WITHIN_SECONDS)

@@ -2,46 +2,35 @@
 
 import asyncio
 import contextlib
-import os
 import re
-import signal
-import time
-import types
 
 import aiohttp
 import pytest
 
-from nym_credentials.store.records import Settlement
-from nym_localnet import Localnet, LocalnetOptions, Mode, PaymentOptions
-from nym_mixnet import topology_io
 from nymgate.cli import status as status_command
 from nymgate.errors import Reply
-from nymgate.watch import watch_io
-from tests.nymgate.paid_world import BLOCK_SECONDS, NYM, account_with, buy, until
+from tests.nymgate.drill_world import (
+    bought,
+    clock_ahead,
+    entry_of,
+    frozen,
+    network,
+    no_quorum,
+    paying,
+    stalled,
+    use_up,
+    well,
+)
+from tests.nymgate.paid_world import NYM
 from tests.nymgate.socks_client import through
 from tests.nymgate.test_topup_run import echo
-from tests.nymgate.watched_world import get, readyz, snapshot_of, until_health, watched, watched_plan
-from zknym import TicketType
+from tests.nymgate.watched_world import get, readyz, snapshot_of, until_health, watched
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
 NAMED_WITHIN_SECONDS = 30.0 * 1.5
 """30 s are promised, of a machine that does nothing else."""
 MENDED_WITHIN_SECONDS = 90.0
-PROCESSES = 8
-"""One for each mix node and gateway, so that one can be stopped alone."""
-
-
-@contextlib.asynccontextmanager
-async def network(**options):
-    settings = {"mode": Mode.PROCESSES, "gateways": 2, "exits": 1, "workers": PROCESSES}
-    async with Localnet(LocalnetOptions(**settings | options)) as net:
-        yield net
-
-
-def well(status, body):
-    """All that there is was looked at and is well."""
-    return status == 200 and body["state"] == "ok" and body["layers"][6]["state"] == "ok"
 
 
 def names(layer, *, ready, code=None):
@@ -50,17 +39,6 @@ def names(layer, *, ready, code=None):
         return (status, body["layer"], body["ready"]) == wanted and code in (None, body["code"])
 
     return check
-
-
-@contextlib.contextmanager
-def frozen(handle):
-    """The node's process does nothing at all, with its connections open."""
-    pid = handle._host.pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 async def works(proxy, port):
@@ -96,12 +74,7 @@ async def drill(proxy, broken, *, layer, ready, code=None):
 
 async def test_the_entry_gateway_hangs(tmp_path):
     async with network() as net, echo() as port, watched(net, tmp_path) as proxy:
-        entry = next(
-            handle
-            for handle in net.nodes.values()
-            if handle.name.startswith("gateway") and handle.plan.node_id == proxy.connected.entry.node_id
-        )
-        await drill(proxy, frozen(entry), layer="gateway", ready=False, code="E_GATEWAY")
+        await drill(proxy, frozen(entry_of(net, proxy)), layer="gateway", ready=False, code="E_GATEWAY")
         assert await works(proxy, port)
 
 
@@ -128,52 +101,8 @@ async def test_the_exit_is_dead(tmp_path, named):
     async with network() as net, echo() as port:
         flags = {"mixnet.exit": net.exit_address} if named else {}
         async with watched(net, tmp_path, **flags) as proxy:
-            dead = net.nodes["exit1"]
-
-            @contextlib.contextmanager
-            def stalled():
-                dead.stall = True
-                try:
-                    yield
-                finally:
-                    dead.stall = False
-
-            await drill(proxy, stalled(), layer="exit", ready=False)
+            await drill(proxy, stalled(net.nodes["exit1"]), layer="exit", ready=False)
             assert await works(proxy, port)
-
-
-@contextlib.asynccontextmanager
-async def paying(folder, *, nym, **flags):
-    """A paying network, and a proxy that has a book in hand and wants a second one at once."""
-    payment = PaymentOptions(block_seconds=BLOCK_SECONDS, ticket_retry_seconds=0.5)
-    async with network(pay=True, payment=payment) as net:
-        settings = {"tickets.top_up": True, "tickets.low_water": "10", "tickets.high_water": "40"} | flags
-        plan = watched_plan(net, folder, **settings)
-        async with account_with(net, plan, nym) as money:
-            await buy(money)
-            address = (await money.wallet()).address
-        async with watched(net, folder, **settings) as proxy:
-            yield net, proxy, address
-
-
-async def use_up(proxy, left=2):
-    """All but so few tickets of the book in hand that another one is wanted at once: given up, as after a crash."""
-    money = proxy.purse.money
-    remaining = await money.store.remaining(TicketType.MIXNET_ENTRY, money.today)
-    for _ in range(remaining - left):
-        taken = await money.store.take(TicketType.MIXNET_ENTRY, money.today)
-        await money.store.settle(taken, Settlement.UNKNOWN)
-    proxy.purse.topup.poke()
-
-
-async def bought(proxy):
-    """Wait until the second book is there."""
-
-    async def done():
-        money = (await snapshot_of(proxy)).money
-        return (money.topup.bought, money.purse.deposits) == (1, 2)
-
-    await until(done)
 
 
 async def test_the_funds_are_gone_and_come_back(tmp_path):
@@ -199,35 +128,23 @@ async def test_the_funds_are_gone_and_come_back(tmp_path):
 async def test_the_quorum_of_signers_is_lost_and_comes_back(tmp_path):
     async with paying(tmp_path, nym=1000) as (net, proxy, _address), echo() as port:
         await until_health(proxy, well)
-        for signer in net.payments.signers[1:]:
-            signer.faults.down = True  # one of three is left, two are needed
-        await use_up(proxy)
-        body, _ = await until_health(
-            proxy, names("signers", ready=True, code="E_SIGNERS"), NAMED_WITHIN_SECONDS
-        )
-        assert body["state"] == "degraded"
-        assert await works(proxy, port), "with the tickets that are there"
-        failures = (await snapshot_of(proxy)).money.topup.signer_errors
-        assert len(failures) == 2
-        assert "nymgate_signer_errors_total{signer=" in (await get(proxy, "/metrics"))[1]
-        for signer in net.payments.signers[1:]:
-            signer.faults.down = False
+        with no_quorum(net):
+            await use_up(proxy)
+            body, _ = await until_health(
+                proxy, names("signers", ready=True, code="E_SIGNERS"), NAMED_WITHIN_SECONDS
+            )
+            assert body["state"] == "degraded"
+            assert await works(proxy, port), "with the tickets that are there"
+            failures = (await snapshot_of(proxy)).money.topup.signer_errors
+            assert len(failures) == 2
+            assert "nymgate_signer_errors_total{signer=" in (await get(proxy, "/metrics"))[1]
         await bought(proxy)
         await until_health(proxy, well, MENDED_WITHIN_SECONDS)
 
 
 async def test_the_clock_is_wrong_and_set_right(tmp_path, monkeypatch):
     async with paying(tmp_path, nym=1000) as (_net, proxy, _address):
-
-        @contextlib.contextmanager
-        def ahead():
-            """For the proxy: the network, which is in this process as well, keeps the right time."""
-            wrong = types.SimpleNamespace(time=lambda: time.time() + 90.0, monotonic=time.monotonic)
-            with monkeypatch.context() as patch:
-                patch.setattr(topology_io, "time", wrong)
-                patch.setattr(watch_io, "time", wrong)
-                yield
-
-        body = await drill(proxy, ahead(), layer="tickets", ready=True, code="E_CLOCK_SKEWED")
+        broken = clock_ahead(monkeypatch)
+        body = await drill(proxy, broken, layer="tickets", ready=True, code="E_CLOCK_SKEWED")
         assert re.search(r"(89|90) s ahead", body["what"])
         assert (await readyz(proxy))[0] == 200
