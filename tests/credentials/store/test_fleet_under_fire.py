@@ -97,7 +97,7 @@ async def under_fire(where, target, seconds, processes, threads, books, server=N
     recorder, cuts, kills = Recorder(), 0, 0
     async with recorder.listening() as port, Fleet.running(where, port, processes, threads) as fleet:
         deadline = asyncio.get_running_loop().time() + seconds
-        while len(recorder.sent) < target or fleet.kills < 3:
+        while len(recorder.sent) < target or fleet.kills < 3 or (server is not None and not cuts):
             assert asyncio.get_running_loop().time() < deadline, f"only {len(recorder.sent)} were sent"
             await asyncio.sleep(dice.uniform(0.2, 0.8))
             fleet.wake(due=time.monotonic())
