@@ -55,6 +55,10 @@ class BandwidthClaims:
         """Whether the last claim failed because there was no ticket."""
         self._settlements = TaskSet("ticket settlements")
         self._said: set[str] = set()
+        self._ending = False
+        self._no_ticket_out = asyncio.Event()
+        """Clear while a ticket is at the gateway and its outcome is not settled."""
+        self._no_ticket_out.set()
 
     def check(self) -> None:
         """The allowance changed: claim if there is too little."""
@@ -83,9 +87,14 @@ class BandwidthClaims:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            if not self._allowance.wants_claim:
+            if self._ending or not self._allowance.wants_claim:
                 continue
-            if await self._claim(session, send):
+            self._stats.claiming = True
+            try:
+                claimed = await self._claim(session, send)
+            finally:
+                self._stats.claiming = False
+            if claimed:
                 self._failures = 0
                 self.check()  # one ticket may not be enough
             else:
@@ -93,6 +102,13 @@ class BandwidthClaims:
                 self._on_change()
                 await self._rest(self._pause())
                 self._wanted.set()
+
+    async def last_answer(self) -> None:
+        """Begin no further claim, and wait a moment for the answer to a ticket that was sent."""
+        self._ending = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._options.last_claim_seconds):
+                await self._no_ticket_out.wait()
 
     async def finish(self) -> None:
         """Wait until every ticket is settled, though not for ever."""
@@ -161,6 +177,7 @@ class BandwidthClaims:
         def begin() -> None:
             nonlocal began
             began = True
+            self._no_ticket_out.clear()
             session.claim_ticket(ticket.credential)
 
         try:
@@ -174,8 +191,11 @@ class BandwidthClaims:
                 _LOG.warning("a ticket was sent but its answer never came: it counts as spent")
             await self._settle(ticket, ClaimAnswered(outcome))
             raise
-        await self._settle(ticket, answer)
-        return answer
+        else:
+            await self._settle(ticket, answer)
+            return answer
+        finally:
+            self._no_ticket_out.set()
 
     async def _ask(self, begin: Callable[[], None], send: Callable[[], Awaitable[None]]) -> ClaimAnswered:
         self._answer = asyncio.get_running_loop().create_future()

@@ -202,6 +202,7 @@ class GatewayLink:
         finally:
             self._stop.set()
             try:
+                await self._claims.last_answer()
                 await tasks.close()
                 await self._claims.finish()
             finally:

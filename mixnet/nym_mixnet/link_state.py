@@ -37,6 +37,8 @@ class LinkOptions:
     close_timeout_seconds: float = 1.0
     claim_threshold_bytes: int = REFILL_THRESHOLD_BYTES
     claim_timeout_seconds: float = 60.0
+    last_claim_seconds: float = 3.0
+    """Longest wait for the answer to a running claim when the link is closed."""
     claim_retry_first_seconds: float = 5.0
     claim_retry_limit_seconds: float = 600.0
     settle_timeout_seconds: float = 10.0
@@ -61,6 +63,8 @@ class LinkStats:
     bytes_claimed: int = 0
     """By how much they raised it, what was used meanwhile not counted."""
     claims_failed: int = 0
+    claiming: bool = False
+    """Whether a claim is under way: how it stands is open until that has ended."""
     last_error: str | None = None
     """What is wrong at the moment, without secrets; None while all is well."""
     failures: dict[str, int] = field(default_factory=dict)

@@ -200,9 +200,30 @@ async def test_closing_in_the_middle_of_a_payment_settles_it() -> None:
     purse = Purse()
     async with MiniGateway() as gateway:
         gateway.ticket_answer = lambda ticket: None
-        async with linked(gateway, tickets=purse) as h:
+        async with linked(gateway, tickets=purse, options=quick(last_claim_seconds=0.05)) as h:
             await h.until(lambda: bool(gateway.tickets))
         assert purse.settled == [(UNKNOWN, None)]
+
+
+async def test_closing_waits_for_the_answer_to_a_ticket_and_pays_no_other() -> None:
+    purse, asked = Purse(), asyncio.Event()
+    async with MiniGateway() as gateway:
+
+        async def answer_late(socket: Any) -> None:
+            await asked.wait()
+            await socket.send_str(BandwidthResponse(1_000).encode())
+
+        gateway.on_claim = answer_late
+        async with linked(gateway, tickets=purse) as h:
+            await h.until(lambda: bool(gateway.tickets))
+            assert h.link.stats.claiming
+            async with asyncio.TaskGroup() as tasks:
+                closing = tasks.create_task(h.link.close())
+                await asyncio.sleep(0.05)
+                assert not closing.done()
+                asked.set()
+        assert purse.settled == [(ACCEPTED, 1_000)], "so little is left that it would have claimed again"
+        assert not h.link.stats.claiming
 
 
 async def test_slow_preparation_does_not_hold_packets_up() -> None:

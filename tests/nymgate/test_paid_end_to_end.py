@@ -7,9 +7,13 @@ import logging
 import pytest
 
 from nym_credentials.purchase.steps import Point
+from nym_mixnet.claims_io import BandwidthClaims
+from nym_mixnet.errors import NoTickets
 from nymgate.daemon import Proxy
 from nymgate.errors import ExitCode
 from nymgate.purse.money_io import Money
+from nymgate.purse.sources_io import Spender
+from nymgate.ways.identity_io import BROKE_POLL_SECONDS
 from tests.nymgate.paid_world import (
     LIMIT_SECONDS,
     TICKET_BYTES,
@@ -229,3 +233,29 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+async def test_a_ticket_paid_while_an_attempt_to_connect_fails_is_not_lost_with_it(tmp_path, monkeypatch):
+    prepare, answered, calls = Spender.prepare, BandwidthClaims.answered, 0
+
+    async def none_at_first(self, gateway_identity):
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            asyncio.get_running_loop().call_soon(self.refilled)
+            raise NoTickets("there are none for another moment")
+        return await prepare(self, gateway_identity)
+
+    def late(self, event):  # so that the lack of an allowance is seen before
+        asyncio.get_running_loop().call_later(5 * BROKE_POLL_SECONDS, answered, self, event)
+
+    async with paying_network() as net:
+        plan = plan_for(net, tmp_path)
+        async with account_with(net, plan) as money:
+            await buy(money)
+            monkeypatch.setattr(Spender, "prepare", none_at_first)
+            monkeypatch.setattr(BandwidthClaims, "answered", late)
+            async with Proxy(plan) as proxy:
+                await proxy.ready()
+            totals = await money.store.totals()
+            assert (calls, totals.accepted) == (2, 1), "one ticket, and its answer was waited for"

@@ -336,7 +336,7 @@ class Identity:
                 await asyncio.wait((doing,), timeout=BROKE_POLL_SECONDS)
                 if client.link_state is LinkState.OUT_OF_BANDWIDTH and not doing.done():
                     stats = client.link_stats
-                    if stats is not None and stats.claims_failed and stats.claims == 0:
+                    if stats is not None and stats.claims_failed and not stats.claims and not stats.claiming:
                         raise self._broke(stats.last_error)
             result: T = doing.result()
             return result
