@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from nymgate.cli.money import MoneyCommand, coin_fields, purchase_fields, purchase_line
-from nymgate.cli.options import (
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    NetworkOption,
-    QuietOption,
-    VerboseOption,
-    YesOption,
-)
+from nymgate.cli.options import SharedFlags, YesOption, with_shared_flags
 from nymgate.errors import CommandRefused, ConfigError
 
 if TYPE_CHECKING:
@@ -32,36 +24,23 @@ app = typer.Typer(
 @app.command(
     "set", context_settings={"allow_extra_args": True}
 )  # a phrase is refused here, not quoted by a parser
+@with_shared_flags
 def set_(
-    ctx: typer.Context,
+    shared: SharedFlags,
     location: Annotated[
         str, typer.Option(metavar="PLACE", help="Where the account is: blockchain, the only place known.")
     ] = "blockchain",
     phrase_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Read the phrase from this file; - is standard input.")
     ] = None,
-    config: ConfigOption = None,
-    network: NetworkOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
 ) -> None:
     """Keep the recovery phrase of the account that pays, sealed in the ticket store.
 
     The phrase (12 to 24 words) is asked for and not shown; or it is read from --phrase-file or standard input. It
     is never taken from the command line, which every program on the machine can read.
     """
-    command = MoneyCommand(
-        ctx,
-        config=config,
-        network=network,
-        data_dir=data_dir,
-        as_json=as_json,
-        verbose=verbose,
-        quiet=quiet,
-    )
-    if ctx.args:
+    command = MoneyCommand(shared)
+    if shared.ctx.args:
         raise ConfigError(
             "The phrase stands on the command line, where other programs and the shell's history can read it: it was "
             "not taken.",
@@ -80,7 +59,7 @@ def set_(
         return (await money.keep_phrase(phrase)).address
 
     address = command.run(work)
-    if as_json:
+    if shared.as_json:
         typer.echo(json.dumps({"address": address, "network": command.plan.network.name}))
     else:
         typer.echo(f"The account {address} is set, for {command.plan.network.name}.")
@@ -115,32 +94,19 @@ def read_phrase(file: Path | None) -> "Sensitive[str]":
 
 
 @app.command()
+@with_shared_flags
 def get(
-    ctx: typer.Context,
-    config: ConfigOption = None,
-    network: NetworkOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
+    shared: SharedFlags,
 ) -> None:
     """Show the address of the account. Asks nobody; the phrase is never shown."""
-    command = MoneyCommand(
-        ctx,
-        config=config,
-        network=network,
-        data_dir=data_dir,
-        as_json=as_json,
-        verbose=verbose,
-        quiet=quiet,
-    )
+    command = MoneyCommand(shared)
 
     async def work(money: "Money") -> str:
         return (await money.wallet()).address
 
     address = command.run(work)
     where = "configuration" if command.plan.phrase is not None else "ticket store"
-    if as_json:
+    if shared.as_json:
         shown = {"address": address, "network": command.plan.network.name, "phrase": where}
         typer.echo(json.dumps(shown | {"store": str(command.plan.store)}))
         return
@@ -149,25 +115,12 @@ def get(
 
 
 @app.command()
+@with_shared_flags
 def balance(
-    ctx: typer.Context,
-    config: ConfigOption = None,
-    network: NetworkOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
+    shared: SharedFlags,
 ) -> None:
     """Show what the account has, what a ticketbook costs it, and the tickets at hand."""
-    command = MoneyCommand(
-        ctx,
-        config=config,
-        network=network,
-        data_dir=data_dir,
-        as_json=as_json,
-        verbose=verbose,
-        quiet=quiet,
-    )
+    command = MoneyCommand(shared)
 
     async def work(money: "Money") -> dict[str, Any]:
         wallet = await money.wallet()
@@ -188,7 +141,7 @@ def balance(
         }
 
     shown = command.run(work)
-    if as_json:
+    if shared.as_json:
         typer.echo(json.dumps(shown))
         return
     from nym_credentials.money import Coin, format_coin
@@ -213,26 +166,13 @@ def _books(count: int) -> str:
 
 
 @app.command()
+@with_shared_flags
 def forget(
-    ctx: typer.Context,
+    shared: SharedFlags,
     yes: YesOption = False,
-    config: ConfigOption = None,
-    network: NetworkOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
 ) -> None:
     """Remove the stored phrase. Tickets stay; its money can only be used by those who have the phrase elsewhere."""
-    command = MoneyCommand(
-        ctx,
-        config=config,
-        network=network,
-        data_dir=data_dir,
-        as_json=as_json,
-        verbose=verbose,
-        quiet=quiet,
-    )
+    command = MoneyCommand(shared)
     if command.plan.phrase is not None:
         raise ConfigError(
             "The phrase comes from the configuration, and is not kept here.",
@@ -252,9 +192,9 @@ def forget(
         )
         for purchase in at_risk:
             typer.echo(f"  {purchase_line(purchase)}", err=True)
-    ask(f"Forget the phrase of {address}?", yes=yes, as_json=as_json)
+    ask(f"Forget the phrase of {address}?", yes=yes, as_json=shared.as_json)
     command.run(lambda money: money.forget_phrase())
-    if as_json:
+    if shared.as_json:
         purchases = [purchase_fields(purchase) for purchase in at_risk]
         typer.echo(json.dumps({"forgotten": address, "unfinished": purchases}))
     else:
@@ -272,8 +212,9 @@ def ask(question: str, *, yes: bool, as_json: bool) -> None:
 
 
 @app.command("obtain-ticketbooks")
+@with_shared_flags
 def obtain_ticketbooks(
-    ctx: typer.Context,
+    shared: SharedFlags,
     amount: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="How many books.")],
     source: Annotated[
         str | None,
@@ -289,12 +230,6 @@ def obtain_ticketbooks(
     ] = "mixnet-entry",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show price and fee, and pay nothing.")] = False,
     yes: YesOption = False,
-    config: ConfigOption = None,
-    network: NetworkOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
 ) -> None:
     """Buy ticketbooks with the account's money: a deposit on the chain, then the signers issue.
 
@@ -303,21 +238,12 @@ def obtain_ticketbooks(
     is refused before anything is signed. What is cut short in the middle is not lost: the same command goes on where
     it stopped, as do `nymgate tickets resume` and `nymgate run`.
     """
-    command = MoneyCommand(
-        ctx,
-        config=config,
-        network=network,
-        data_dir=data_dir,
-        as_json=as_json,
-        verbose=verbose,
-        quiet=quiet,
-        flags={"tickets.source": source},
-    )
+    command = MoneyCommand(shared, flags={"tickets.source": source})
     from nymgate.cli.buying import buy_books, show_price
     from nymgate.cli.purchase_show import parse_type
 
     ticket_type = parse_type(type_)
     if dry_run:
-        show_price(command, ticket_type, amount, as_json=as_json)
+        show_price(command, ticket_type, amount, as_json=shared.as_json)
     else:
-        buy_books(command, ticket_type, amount, yes=yes, as_json=as_json, quiet=quiet)
+        buy_books(command, ticket_type, amount, yes=yes, as_json=shared.as_json, quiet=shared.quiet)

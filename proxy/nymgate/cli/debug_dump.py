@@ -14,16 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from nymgate.cli.options import (
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    NetworkOption,
-    QuietOption,
-    VerboseOption,
-    begin,
-    load_configuration,
-)
+from nymgate.cli.options import SharedFlags, network_folder, with_shared_flags
 from nymgate.errors import CommandRefused, NymgateError
 
 if TYPE_CHECKING:
@@ -41,15 +32,10 @@ FileArgument = Annotated[
 ]
 
 
+@with_shared_flags
 def debug_dump(
-    ctx: typer.Context,
+    shared: SharedFlags,
     file: FileArgument = None,
-    config: ConfigOption = None,
-    network: NetworkOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
 ) -> None:
     """Write a report for those who help: versions, settings that differ, numbers and last log lines of the running
     proxy.
@@ -57,27 +43,24 @@ def debug_dump(
     Without secrets, destinations, hosts, addresses, accounts, tickets, amounts, dates and paths; identities of gateways
     are shortened. Read it before you post it all the same. Works without a running proxy too, and then says less.
     """
-    begin(ctx, as_json=as_json, verbose=verbose, quiet=quiet)
-    effective = load_configuration(config, {"network": network, "data_dir": data_dir})
-    from nymgate.config_layers import data_dir as data_folder
-    from nymgate.config_layers import settings
-    from nymgate.networks import resolve_network
+    shared.begin()
+    effective = shared.configuration()
+    from nymgate.config_layers import data_dir, settings
     from nymgate.watch.debug_report import known_of, report_text, scrubbed_log, shown_config
     from nymgate.watch.scrub import Scrubber
 
-    data = data_folder(effective.config, os.environ)
+    data = data_dir(effective.config, os.environ)
     scrubber = Scrubber(known_of(effective.config) | here(effective.config, data), settings())
     parts: dict[str, Any] = {
         "versions": versions(),
         "settings that differ from their defaults": shown_config(effective.config, effective.origins),
     }
-    folder = data / resolve_network(effective.config.network, data).name
-    now, found = time.time(), running(folder)
+    now, found = time.time(), running(network_folder(effective.config))
     parts["proxy"] = scrubber.data(found.pop("absent"))
     lines = found.pop("logs", [])
     parts |= {name: scrubber.data(without_addresses(part), now) for name, part in found.items()}
     parts["log"] = scrubbed_log(lines, scrubber, now)
-    text = json.dumps(parts, ensure_ascii=False, indent=1) + "\n" if as_json else report_text(parts)
+    text = json.dumps(parts, ensure_ascii=False, indent=1) + "\n" if shared.as_json else report_text(parts)
     if file is None:
         typer.echo(text, nl=False)
         return
@@ -88,7 +71,7 @@ def debug_dump(
         raise CommandRefused(
             f"The report cannot be written to {file}: {error.strerror}.", "Name another file."
         ) from error
-    if quiet == 0:
+    if shared.quiet == 0:
         typer.echo(f"Written to {file}. Read it before you post it.", err=True)
 
 

@@ -1,22 +1,12 @@
 """`nymgate healthcheck`: for containers and service managers, an exit code; for people, the layer that fails."""
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from nymgate.cli.options import (
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    NetworkOption,
-    QuietOption,
-    VerboseOption,
-    begin,
-    load_configuration,
-)
+from nymgate.cli.options import SharedFlags, network_folder, with_shared_flags
 from nymgate.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -24,39 +14,31 @@ if TYPE_CHECKING:
     from nymgate.watch.asking_io import Answer
 
 
+@with_shared_flags
 def healthcheck(
-    ctx: typer.Context,
-    config: ConfigOption = None,
-    network: NetworkOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
+    shared: SharedFlags,
 ) -> None:
     """Ask the running proxy whether streams get through: exit code 0 if they do, 1 if not or if it does not run.
 
     Asks by the control socket in the data folder, else at `listen.metrics`. What works but will not for long (tickets
     that run low and cannot be bought, say) is 0 as well, and is said.
     """
-    begin(ctx, as_json=as_json, verbose=verbose, quiet=quiet)
-    settings = load_configuration(config, {"network": network, "data_dir": data_dir}).config
-    from nymgate.config_layers import data_dir as data_folder
-    from nymgate.networks import resolve_network
+    shared.begin()
+    settings = shared.configuration().config
     from nymgate.watch.asking_io import NotRunning
 
-    data = data_folder(settings, os.environ)
-    folder = data / resolve_network(settings.network, data).name
+    folder = network_folder(settings)
     try:
         answer = ask(settings, folder)
     except NotRunning as error:
-        if as_json:
+        if shared.as_json:
             shown = {"ready": False, "code": error.code, "layer": error.layer}
             typer.echo(json.dumps(shown | {"what": error.what, "todo": error.todo}, ensure_ascii=False))
         else:
             typer.echo(f"not running: {error.what} {error.todo} [{error.code}]")
         raise typer.Exit(ExitCode.FAILED) from None
     body = json.loads(answer.body)
-    typer.echo(json.dumps(body, ensure_ascii=False) if as_json else sentence(body))
+    typer.echo(json.dumps(body, ensure_ascii=False) if shared.as_json else sentence(body))
     if not body["ready"]:
         raise typer.Exit(ExitCode.FAILED)
 

@@ -1,7 +1,7 @@
 """`nymgate ledger`: every deposit, book and ticket, for people, spreadsheets and programs; and against the chain."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from nymgate.cli.money import MoneyCommand
-from nymgate.cli.options import (
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    NetworkOption,
-    QuietOption,
-    VerboseOption,
-)
+from nymgate.cli.options import SharedFlags, with_shared_flags
 from nymgate.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
@@ -47,8 +40,9 @@ class Part(StrEnum):
     TICKETS = "tickets"
 
 
+@with_shared_flags
 def ledger(
-    ctx: typer.Context,
+    shared: SharedFlags,
     form: Annotated[
         Form, typer.Option("--format", help="text, csv (one table, see --table) or json (all of it).")
     ] = Form.TEXT,
@@ -62,28 +56,14 @@ def ledger(
         bool,
         typer.Option("--reconcile", help="Compare with the chain; exit code 1 if the two differ."),
     ] = False,
-    config: ConfigOption = None,
-    network: NetworkOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
 ) -> None:
     """Show what was paid, for which books, and what became of their tickets. It holds no secrets and no destinations.
 
     It does tell when money moved and when tickets went: an export deserves the care of a bank statement.
     """
-    as_json = as_json or form is Form.JSON
-    command = MoneyCommand(
-        ctx,
-        config=config,
-        network=network,
-        data_dir=data_dir,
-        as_json=as_json,
-        verbose=verbose,
-        quiet=quiet,
-    )
-    if as_json and form is Form.CSV:
+    shared = replace(shared, as_json=shared.as_json or form is Form.JSON)
+    command = MoneyCommand(shared)
+    if shared.as_json and form is Form.CSV:
         raise ConfigError("--json and --format csv do not go together.", "Leave one of them out.")
     if table is not None and form is not Form.CSV:
         raise ConfigError("--table is for --format csv.", "Leave it out: the others show all tables.")
@@ -95,7 +75,7 @@ def ledger(
         return found, await money.reconcile(found) if reconcile else None
 
     found, compared = command.run(work)
-    if as_json:
+    if shared.as_json:
         shown: dict[str, Any] = json.loads(found.to_json())
         shown["network"] = command.plan.network.name
         if compared is not None:
@@ -108,13 +88,13 @@ def ledger(
     else:
         typer.echo("\n".join(ledger_lines(found)))
     problems = found.problems()
-    if compared is not None and not as_json:
+    if compared is not None and not shared.as_json:
         for account, one in compared.items():
             typer.echo("\n".join([f"On the chain, {account}:", *one.lines()]), err=form is Form.CSV)
         if not compared:
             typer.echo("There is no account to compare with the chain.", err=form is Form.CSV)
     if problems or (compared is not None and not all(one.balanced for one in compared.values())):
-        for problem in [] if as_json else problems:
+        for problem in [] if shared.as_json else problems:
             typer.echo(f"WARNING  {problem}", err=True)
         if reconcile:
             raise typer.Exit(ExitCode.FAILED)

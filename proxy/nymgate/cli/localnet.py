@@ -14,6 +14,7 @@ from nymgate.cli.options import (
     DataDirOption,
     JsonOption,
     QuietOption,
+    SharedFlags,
     VerboseOption,
     begin,
     level_flag,
@@ -176,15 +177,7 @@ def fund(
 
     It is play money: the chain of that network knows it and nobody else does.
     """
-    command = MoneyCommand(
-        ctx,
-        config=config,
-        network="localnet",
-        data_dir=data_dir,
-        as_json=as_json,
-        verbose=verbose,
-        quiet=quiet,
-    )
+    command = MoneyCommand(SharedFlags(ctx, config, "localnet", data_dir, as_json, verbose, quiet))
     from nym_credentials.money import format_nym, parse_nym
 
     unym, url = parse_nym(amount), command.plan.chain.rpc_urls[0].rstrip("/") + "/faucet"

@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from nymgate.cli.options import Session, begin, level_flag, load_configuration
+from nymgate.cli.options import Session, SharedFlags, level_flag
 
 if TYPE_CHECKING:
     from nym_credentials.money import Coin
@@ -22,29 +21,19 @@ T = TypeVar("T")
 class MoneyCommand:
     """One invocation: the plan of its configuration, and a way to work with the open store."""
 
-    def __init__(
-        self,
-        ctx: typer.Context,
-        *,
-        config: Path | None,
-        network: str | None,
-        data_dir: str | None,
-        as_json: bool,
-        verbose: int,
-        quiet: int,
-        flags: dict[str, object] | None = None,
-    ) -> None:
-        self.session: Session = begin(ctx, as_json=as_json, verbose=verbose, quiet=quiet)
+    def __init__(self, shared: SharedFlags, *, flags: dict[str, object] | None = None) -> None:
+        """``flags``: settings that the command has flags of its own for."""
+        self.session: Session = shared.begin()
         from nymgate.config_layers import data_dir as data_folder
         from nymgate.logs import configure_logs
         from nymgate.networks import resolve_network
         from nymgate.purse.money import money_plan
 
-        given = {"network": network, "data_dir": data_dir, "log.level": level_flag(self.session)}
-        settings = load_configuration(config, given | (flags or {})).config
+        level = level_flag(self.session)
+        settings = shared.configuration({"log.level": level} | (flags or {})).config
         configure_logs(
-            level=level_flag(self.session) or "warning",
-            style="json" if as_json else settings.log.format,
+            level=level or "warning",
+            style="json" if shared.as_json else settings.log.format,
             destinations=settings.log.destinations,
         )
         folder = data_folder(settings, os.environ)

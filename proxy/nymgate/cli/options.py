@@ -1,14 +1,20 @@
 """The flags that commands share, and what a command remembers for the one who reports its errors."""
 
-from collections.abc import Mapping
+import functools
+import inspect
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, ParamSpec
 
 import typer
 
 if TYPE_CHECKING:
+    from nymgate.config import Config
     from nymgate.config_layers import Effective
+
+P = ParamSpec("P")
 
 LEVELS: Final = ("error", "warning", "info", "debug")
 _INFO: Final = LEVELS.index("info")
@@ -117,3 +123,65 @@ def load_configuration(file: Path | None, flags: Mapping[str, object]) -> "Effec
     from nymgate.config_layers import load
 
     return load(file=file, flags=flags)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFlags:
+    """What was given of the flags that most commands share; see :func:`with_shared_flags`."""
+
+    ctx: typer.Context
+    config: Path | None = None
+    network: str | None = None
+    data_dir: str | None = None
+    as_json: bool = False
+    verbose: int = 0
+    quiet: int = 0
+
+    def begin(self) -> Session:
+        """Remember how to talk."""
+        return begin(self.ctx, as_json=self.as_json, verbose=self.verbose, quiet=self.quiet)
+
+    def configuration(self, flags: Mapping[str, object] | None = None) -> "Effective":
+        """The configuration in force. ``flags``: settings that the command has flags of its own for."""
+        shared = {"network": self.network, "data_dir": self.data_dir}
+        return load_configuration(self.config, shared | dict(flags or {}))
+
+
+def network_folder(settings: "Config") -> Path:
+    """The folder of a proxy with these settings: that of its network, within the data folder."""
+    from nymgate.config_layers import data_dir
+    from nymgate.networks import resolve_network
+
+    data = data_dir(settings, os.environ)
+    return data / resolve_network(settings.network, data).name
+
+
+def _shared_flags(
+    config: ConfigOption = None,
+    network: NetworkOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = 0,
+) -> None:
+    """The flags of :class:`SharedFlags`, as the command line library reads them."""
+
+
+def with_shared_flags(command: Callable[Concatenate[SharedFlags, P], None]) -> Callable[..., None]:
+    """Give a command --config, --network, --data-dir, --json, -v and -q after its own flags.
+
+    The command takes them as its first argument.
+    """
+    ours = inspect.signature(_shared_flags).parameters
+    _first, *own = inspect.signature(command).parameters.values()
+
+    @functools.wraps(command)
+    def run(ctx: typer.Context, **given: Any) -> None:
+        shared = SharedFlags(ctx, **{name: given.pop(name) for name in ours})
+        command(shared, **given)  # type: ignore[call-arg]
+
+    context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    parameters = [context, *own, *ours.values()]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run

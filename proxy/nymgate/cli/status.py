@@ -1,7 +1,6 @@
 """`nymgate status`: how it stands with the running proxy, once or as a view that follows it."""
 
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,16 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from nymgate.cli.options import (
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    NetworkOption,
-    QuietOption,
-    VerboseOption,
-    begin,
-    load_configuration,
-)
+from nymgate.cli.options import SharedFlags, network_folder, with_shared_flags
 from nymgate.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -31,15 +21,10 @@ EVERY_SECONDS: Final = 2.0
 WatchOption = Annotated[bool, typer.Option("--watch", "-w", help="Follow it on the terminal until Ctrl-C.")]
 
 
+@with_shared_flags
 def status(
-    ctx: typer.Context,
+    shared: SharedFlags,
     watch: WatchOption = False,
-    config: ConfigOption = None,
-    network: NetworkOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
 ) -> None:
     """Show how it stands with the running proxy: exit code 0 if streams get through, 1 if not or if it does not run.
 
@@ -47,14 +32,9 @@ def status(
     Asks by the control socket in the data folder; with several workers all of them. --watch follows it; with --json
     that is one line for each look.
     """
-    begin(ctx, as_json=as_json, verbose=verbose, quiet=quiet)
-    settings = load_configuration(config, {"network": network, "data_dir": data_dir}).config
-    from nymgate.config_layers import data_dir as data_folder
-    from nymgate.networks import resolve_network
-
-    data = data_folder(settings, os.environ)
-    folder = data / resolve_network(settings.network, data).name
-    ready = follow(folder, as_json=as_json) if watch else once(folder, as_json=as_json)
+    shared.begin()
+    folder = network_folder(shared.configuration().config)
+    ready = follow(folder, as_json=shared.as_json) if watch else once(folder, as_json=shared.as_json)
     if not ready:
         raise typer.Exit(ExitCode.FAILED)
 

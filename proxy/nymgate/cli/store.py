@@ -9,15 +9,7 @@ import typer
 
 from nymgate.cli.account import ask
 from nymgate.cli.money import MoneyCommand
-from nymgate.cli.options import (
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    NetworkOption,
-    QuietOption,
-    VerboseOption,
-    YesOption,
-)
+from nymgate.cli.options import SharedFlags, YesOption, with_shared_flags
 from nymgate.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,29 +22,16 @@ app = typer.Typer(help="The database of tickets.", no_args_is_help=True, rich_ma
 
 
 @app.command()
+@with_shared_flags
 def upgrade(
-    ctx: typer.Context,
-    config: ConfigOption = None,
-    network: NetworkOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
+    shared: SharedFlags,
 ) -> None:
     """Bring the schema of the ticket store up to that of this version. Nobody else may have it open.
 
     A store that nobody else has open is brought up to date by every command that opens it; this is for fleets, where
     all replicas have to be stopped first.
     """
-    command = MoneyCommand(
-        ctx,
-        config=config,
-        network=network,
-        data_dir=data_dir,
-        as_json=as_json,
-        verbose=verbose,
-        quiet=quiet,
-    )
+    command = MoneyCommand(shared)
     from nym_credentials.store.upkeep_io import upgrade_store
     from nymgate.purse.money_io import explained
 
@@ -62,7 +41,7 @@ def upgrade(
 
     before, after = asyncio.run(work())
     name = str(command.plan.store)
-    if as_json:
+    if shared.as_json:
         typer.echo(json.dumps({"store": name, "before": before, "after": after}))
     elif before == after:
         typer.echo(f"{name} has schema {after} already.")
@@ -71,8 +50,9 @@ def upgrade(
 
 
 @app.command()
+@with_shared_flags
 def copy(
-    ctx: typer.Context,
+    shared: SharedFlags,
     from_: Annotated[
         str,
         typer.Argument(metavar="FROM", help=f"A path, a URL, @FILE with a URL in it, or `{CONFIGURED}`."),
@@ -85,12 +65,6 @@ def copy(
         Path | None, typer.Option("--to-key-file", metavar="FILE", help="The key that TO shall have.")
     ] = None,
     yes: YesOption = False,
-    config: ConfigOption = None,
-    network: NetworkOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
 ) -> None:
     """Move everything from one ticket store into a new one, SQLite or PostgreSQL, with nothing lost.
 
@@ -98,20 +72,12 @@ def copy(
     on. Without key files both have the key of the configuration, or the one beside them. `configured` is the store that
     the configuration names.
     """
-    command = MoneyCommand(
-        ctx,
-        config=config,
-        network=network,
-        data_dir=data_dir,
-        as_json=as_json,
-        verbose=verbose,
-        quiet=quiet,
-    )
+    command = MoneyCommand(shared)
     source, target = _place(command, from_), _place(command, to)
     ask(
         f"Move everything from {source} to {target}? {source} cannot be used afterwards.",
         yes=yes,
-        as_json=as_json,
+        as_json=shared.as_json,
     )
     from nym_credentials.store.upkeep_io import copy_store
     from nymgate.purse.money_io import explained
@@ -121,7 +87,7 @@ def copy(
             return await copy_store(_at(command, source, from_key_file), _at(command, target, to_key_file))
 
     done = asyncio.run(work())
-    if as_json:
+    if shared.as_json:
         typer.echo(
             json.dumps(
                 {"from": done.source, "to": done.target, "rows": dict(done.rows), "resumed": done.resumed}

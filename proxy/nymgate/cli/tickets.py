@@ -9,15 +9,7 @@ import typer
 
 from nymgate.cli.account import ask
 from nymgate.cli.money import MoneyCommand, book_fields, purchase_fields, purchase_line, show_books
-from nymgate.cli.options import (
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    NetworkOption,
-    QuietOption,
-    VerboseOption,
-    YesOption,
-)
+from nymgate.cli.options import SharedFlags, YesOption, with_shared_flags
 from nymgate.errors import ConfigError, NymgateError
 
 if TYPE_CHECKING:
@@ -32,26 +24,13 @@ app = typer.Typer(
 
 
 @app.command("list")
+@with_shared_flags
 def list_(
-    ctx: typer.Context,
+    shared: SharedFlags,
     all_: Annotated[bool, typer.Option("--all", help="Expired, used up and exported books as well.")] = False,
-    config: ConfigOption = None,
-    network: NetworkOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
 ) -> None:
     """List ticketbooks and what became of their tickets."""
-    command = MoneyCommand(
-        ctx,
-        config=config,
-        network=network,
-        data_dir=data_dir,
-        as_json=as_json,
-        verbose=verbose,
-        quiet=quiet,
-    )
+    command = MoneyCommand(shared)
 
     async def work(money: "Money") -> tuple[list[Any], list[Any], int, Any]:
         today = money.today
@@ -61,7 +40,7 @@ def list_(
 
     books, unfinished, left_behind, totals = command.run(work)
     at_risk = [purchase for purchase in unfinished if purchase.state.may_be_paid]
-    if as_json:
+    if shared.as_json:
         typer.echo(
             json.dumps(
                 {
@@ -87,8 +66,9 @@ def list_(
 
 
 @app.command("import")
+@with_shared_flags
 def import_(
-    ctx: typer.Context,
+    shared: SharedFlags,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A ticketbook file; - is standard input.")],
     used: Annotated[
         int | None,
@@ -99,26 +79,12 @@ def import_(
     reclaim: Annotated[
         bool, typer.Option("--reclaim", help="Take back a book that was exported from here.")
     ] = False,
-    config: ConfigOption = None,
-    network: NetworkOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
 ) -> None:
     """Take a ticketbook from a file of upstream's tools or of `nymgate tickets export`.
 
     From then on it is spent here and must not be spent elsewhere: delete the file.
     """
-    command = MoneyCommand(
-        ctx,
-        config=config,
-        network=network,
-        data_dir=data_dir,
-        as_json=as_json,
-        verbose=verbose,
-        quiet=quiet,
-    )
+    command = MoneyCommand(shared)
     data = _read(file)
 
     async def work(money: "Money") -> "BookInfo":
@@ -128,7 +94,7 @@ def import_(
             return await money.store.import_book(data, money.today, used=used, reclaim=reclaim)
 
     book = command.run(work)
-    if as_json:
+    if shared.as_json:
         typer.echo(json.dumps(book_fields(book)))
     else:
         typer.echo(f"Book {book.book_id}: {book.remaining} tickets, until {book.expiration} (UTC).")
@@ -150,8 +116,9 @@ def _read(file: Path) -> bytes:
 
 
 @app.command()
+@with_shared_flags
 def export(
-    ctx: typer.Context,
+    shared: SharedFlags,
     book: Annotated[int, typer.Argument(metavar="BOOK", help="Its number in `nymgate tickets list`.")],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it; it must not exist.")],
     standalone: Annotated[
@@ -162,27 +129,13 @@ def export(
         bool, typer.Option("--again", help="Once more, for a book that was exported before.")
     ] = False,
     yes: YesOption = False,
-    config: ConfigOption = None,
-    network: NetworkOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
 ) -> None:
     """Give a ticketbook away, into a file that upstream's tools import as well. It is not spent here any more."""
-    command = MoneyCommand(
-        ctx,
-        config=config,
-        network=network,
-        data_dir=data_dir,
-        as_json=as_json,
-        verbose=verbose,
-        quiet=quiet,
-    )
+    command = MoneyCommand(shared)
     ask(
         f"Book {book} will not be spent here any more, and who has the file can spend it. Export?",
         yes=yes,
-        as_json=as_json,
+        as_json=shared.as_json,
     )
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
@@ -214,7 +167,7 @@ def export(
     finally:
         if not written:
             file.unlink(missing_ok=True)
-    if as_json:
+    if shared.as_json:
         typer.echo(json.dumps({"book": book, "file": str(file), "bytes": len(data)}))
     else:
         typer.echo(
@@ -230,27 +183,14 @@ class ExportNotWritten(NymgateError):
 
 
 @app.command()
+@with_shared_flags
 def pending(
-    ctx: typer.Context,
-    config: ConfigOption = None,
-    network: NetworkOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
+    shared: SharedFlags,
 ) -> None:
     """List purchases that are not finished, and what they wait for. Asks nobody."""
-    command = MoneyCommand(
-        ctx,
-        config=config,
-        network=network,
-        data_dir=data_dir,
-        as_json=as_json,
-        verbose=verbose,
-        quiet=quiet,
-    )
+    command = MoneyCommand(shared)
     unfinished = command.run(lambda money: money.unfinished())
-    if as_json:
+    if shared.as_json:
         typer.echo(json.dumps({"purchases": [purchase_fields(purchase) for purchase in unfinished]}))
         return
     for purchase in unfinished:
@@ -259,36 +199,23 @@ def pending(
 
 
 @app.command()
+@with_shared_flags
 def resume(
-    ctx: typer.Context,
-    config: ConfigOption = None,
-    network: NetworkOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
+    shared: SharedFlags,
 ) -> None:
     """Take unfinished purchases up again. Pays for nothing new."""
-    command = MoneyCommand(
-        ctx,
-        config=config,
-        network=network,
-        data_dir=data_dir,
-        as_json=as_json,
-        verbose=verbose,
-        quiet=quiet,
-    )
+    command = MoneyCommand(shared)
     from nymgate.cli.purchase_show import PurchaseShow
 
     async def work(money: "Money") -> "list[Resumed]":
         if not await money.unfinished():
             return []
-        with PurchaseShow(silent=as_json or quiet > 0) as show:
+        with PurchaseShow(silent=shared.as_json or shared.quiet > 0) as show:
             async with money.buyer() as buyer:
                 return await buyer.resume(watch=show.watch)
 
     results = command.run(work)
-    if as_json:
+    if shared.as_json:
         rows = [
             purchase_fields(item.purchase) | {"error": None if item.error is None else str(item.error)}
             for item in results
@@ -305,28 +232,15 @@ def resume(
 
 
 @app.command()
+@with_shared_flags
 def trust(
-    ctx: typer.Context,
+    shared: SharedFlags,
     book: Annotated[int, typer.Argument(metavar="BOOK", help="Its number in `nymgate tickets list --all`.")],
     yes: YesOption = False,
-    config: ConfigOption = None,
-    network: NetworkOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
 ) -> None:
     """Spend a book again that was set aside because somebody else seemed to spend it too."""
-    command = MoneyCommand(
-        ctx,
-        config=config,
-        network=network,
-        data_dir=data_dir,
-        as_json=as_json,
-        verbose=verbose,
-        quiet=quiet,
-    )
-    ask(f"Is it certain that nobody else spends book {book}?", yes=yes, as_json=as_json)
+    command = MoneyCommand(shared)
+    ask(f"Is it certain that nobody else spends book {book}?", yes=yes, as_json=shared.as_json)
 
     async def work(money: "Money") -> "BookInfo":
         from nymgate.purse.money_io import explained
@@ -336,13 +250,16 @@ def trust(
 
     info = command.run(work)
     typer.echo(
-        json.dumps(book_fields(info)) if as_json else f"Book {book} is used again: {info.remaining} tickets."
+        json.dumps(book_fields(info))
+        if shared.as_json
+        else f"Book {book} is used again: {info.remaining} tickets."
     )
 
 
 @app.command("accept-backup")
+@with_shared_flags
 def accept_backup(
-    ctx: typer.Context,
+    shared: SharedFlags,
     trusted: Annotated[
         bool,
         typer.Option("--trust", help="No ticket was spent since the backup, and no copy is in use."),
@@ -350,26 +267,12 @@ def accept_backup(
     give_up: Annotated[
         bool, typer.Option("--give-up-books", help="Spend none of its books: the safe choice.")
     ] = False,
-    config: ConfigOption = None,
-    network: NetworkOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
 ) -> None:
     """Open a ticket store that was restored from a backup or copied, which is refused otherwise.
 
     Tickets that were spent since the backup would be spent twice: gateways punish that, and it reveals the buyer.
     """
-    command = MoneyCommand(
-        ctx,
-        config=config,
-        network=network,
-        data_dir=data_dir,
-        as_json=as_json,
-        verbose=verbose,
-        quiet=quiet,
-    )
+    command = MoneyCommand(shared)
     if trusted == give_up:
         raise ConfigError(
             "It has to be said what shall happen to the books.", "Say --trust or --give-up-books."
@@ -380,7 +283,7 @@ def accept_backup(
         return await money.books()
 
     books = command.run(work, restored=Restored.TRUST if trusted else Restored.EXHAUST)
-    if as_json:
+    if shared.as_json:
         typer.echo(json.dumps({"books": [book_fields(book) for book in books]}))
     else:
         show_books(books)

@@ -6,16 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nymgate.cli.money import MoneyCommand
-from nymgate.cli.options import (
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    NetworkOption,
-    ProfileOption,
-    QuietOption,
-    VerboseOption,
-    YesOption,
-)
+from nymgate.cli.options import ProfileOption, SharedFlags, YesOption, with_shared_flags
 
 if TYPE_CHECKING:
     from nym_credentials.topup.budget import Offer, Spent
@@ -28,8 +19,9 @@ app = typer.Typer(
 
 
 @app.command()
+@with_shared_flags
 def plan(
-    ctx: typer.Context,
+    shared: SharedFlags,
     days: Annotated[
         float, typer.Option("--days", metavar="N", min=0.1, max=31.0, help="How far ahead.")
     ] = 7.0,
@@ -44,28 +36,13 @@ def plan(
         ),
     ] = None,
     profile: ProfileOption = None,
-    config: ConfigOption = None,
-    network: NetworkOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
 ) -> None:
     """Show what will be bought, when, why and for how much, if use goes on as measured. Buys nothing.
 
     The same loop that `nymgate run` follows is played forward with the present price and budget. The moments are
     drawn by lot again when the time comes.
     """
-    command = MoneyCommand(
-        ctx,
-        config=config,
-        network=network,
-        data_dir=data_dir,
-        as_json=as_json,
-        verbose=verbose,
-        quiet=quiet,
-        flags={"mixnet.profile": profile},
-    )
+    command = MoneyCommand(shared, flags={"mixnet.profile": profile})
     from nymgate.purse.topup_plan_io import plan_fields, planned_purchases
 
     command.plan.chain  # noqa: B018 - a network without one is told before anything is asked
@@ -75,7 +52,7 @@ def plan(
 
     planned, spent, offer = command.run(work)
     limits = command.plan.limits
-    if as_json:
+    if shared.as_json:
         typer.echo(json.dumps(plan_fields(planned, spent, offer) | {"tops_up": command.plan.tops_up}))
         return
     from nym_credentials.money import format_nym
@@ -91,36 +68,23 @@ def plan(
 
 
 @app.command()
+@with_shared_flags
 def now(
-    ctx: typer.Context,
+    shared: SharedFlags,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the price and what the budget says, and pay nothing.")
     ] = False,
     yes: YesOption = False,
-    config: ConfigOption = None,
-    network: NetworkOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
 ) -> None:
     """Buy one ticketbook now, whether it is needed or not, if the budget permits.
 
     A running `nymgate run` notices by itself, and goes on at once if it had run out.
     """
-    command = MoneyCommand(
-        ctx,
-        config=config,
-        network=network,
-        data_dir=data_dir,
-        as_json=as_json,
-        verbose=verbose,
-        quiet=quiet,
-    )
+    command = MoneyCommand(shared)
     from nymgate.cli.buying import buy_books, show_price
     from zknym import TicketType
 
     if dry_run:
-        show_price(command, TicketType.MIXNET_ENTRY, 1, as_json=as_json)
+        show_price(command, TicketType.MIXNET_ENTRY, 1, as_json=shared.as_json)
     else:
-        buy_books(command, TicketType.MIXNET_ENTRY, 1, yes=yes, as_json=as_json, quiet=quiet)
+        buy_books(command, TicketType.MIXNET_ENTRY, 1, yes=yes, as_json=shared.as_json, quiet=shared.quiet)
