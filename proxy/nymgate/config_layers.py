@@ -207,6 +207,11 @@ def environment_layer(environ: Mapping[str, str]) -> Layer:
         if name not in names:
             raise _unknown(variable, variable, "the environment", list(names), "variable")
         key, info = names[name]
+        if extra(info, "aloud") and not text.strip():
+            raise ConfigError(
+                f"{variable} is empty, which leaves open what it permits.",
+                f"Unset it, or give {extra(info, 'allowed')}.",
+            )
         values[key], origins[key] = _from_text(text, info), variable
     for key, text in _credentials(environ):
         if key in values:

@@ -343,6 +343,17 @@ def test_marks_and_amounts_that_make_no_sense_are_refused(home, key, value, mess
         load(environ=home | {f"NYMGATE_{key}": value})
 
 
+@pytest.mark.parametrize("key", ["PER_DAY", "PER_MONTH", "PER_DEPOSIT", "MAX_PRICE", "RESERVE"])
+def test_no_cap_is_lifted_by_a_variable_that_was_left_empty(home, tmp_path, key):
+    (tmp_path / "empty").write_text("\n")
+    for given in ({f"NYMGATE_BUDGET__{key}": " "}, {f"NYMGATE_BUDGET__{key}_FILE": str(tmp_path / "empty")}):
+        with pytest.raises(ConfigError, match=f"NYMGATE_BUDGET__{key}.* is empty") as caught:
+            load(environ=home | given)
+        assert '"none"' in caught.value.todo
+    lifted = load(environ=home | {f"NYMGATE_BUDGET__{key}": "None"}).config.budget
+    assert getattr(lifted, key.lower()) == ""
+
+
 def test_marks_and_amounts_may_be_numbers_or_texts(tmp_path):
     file = tmp_path / "x.toml"
     file.write_text('[tickets]\nlow_water = 20\nhigh_water = "60"\n[budget]\nper_day = 150\nreserve = ""\n')

@@ -105,7 +105,7 @@ def test_now_buys_one_book_if_the_budget_permits(person):
     assert "it would be refused" in person.run("topup", "now", "--dry-run").stdout
     assert person.json("tickets", "pending") == {"purchases": []}
     assert 249 * NYM < person.json("account", "balance")["balance"]["amount"] < 250 * NYM
-    assert person.json("topup", "now", "--yes", NYMGATE_BUDGET__PER_DAY="")["bought"]
+    assert person.json("topup", "now", "--yes", NYMGATE_BUDGET__PER_DAY="none")["bought"]
 
 
 @pytest.mark.parametrize(

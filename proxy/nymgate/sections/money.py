@@ -14,6 +14,8 @@ from nymgate.units import format_size
 STORE_SCHEMES: Final = ("sqlite+aiosqlite", "sqlite", "postgresql+asyncpg", "postgresql", "postgres")
 MARK_FORM: Final = 'a time such as "12h" or "1d12h", at most 6d, or a number of tickets'
 AMOUNT_FORM: Final = 'an amount such as "150 NYM" or "0.5 NYM"'
+CAP_FORM: Final = AMOUNT_FORM + ', or "none" for no cap'
+NO_AMOUNT: Final = ("none", "")
 
 
 def store_place(text: str) -> str:
@@ -42,9 +44,10 @@ def _amount(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError("not an amount")
     text = str(value).strip()
+    if text.lower() in NO_AMOUNT:
+        return ""
     try:
-        if text:
-            parse_nym(text)
+        parse_nym(text)
     except InvalidAmount as error:
         raise ValueError(error.happened.rstrip(".")) from None
     return text
@@ -129,23 +132,28 @@ class Budget(Section):
     anything is signed. The chain's fee, thousandths of a NYM for each purchase, comes on top of the caps."""
 
     per_day: Amount = setting(
-        "150 NYM", "At most so much a day, from 00:00 to 24:00 UTC.", AMOUNT_FORM + ", or empty for no cap"
+        "150 NYM", "At most so much a day, from 00:00 to 24:00 UTC.", CAP_FORM, aloud=True
     )
     per_month: Amount = setting(
-        "1500 NYM", "At most so much a month of the calendar, UTC.", AMOUNT_FORM + ", or empty for no cap"
+        "1500 NYM", "At most so much a month of the calendar, UTC.", CAP_FORM, aloud=True
     )
     per_deposit: Amount = setting(
         "",
         "At most so much in one payment, its fee included. One payment is one ticketbook.",
-        AMOUNT_FORM + ", or empty for no cap",
+        CAP_FORM,
+        aloud=True,
     )
     max_price: Amount = setting(
         "100 NYM",
         "The highest price of one ticketbook, which is read from the contract before each payment.",
-        AMOUNT_FORM + ", or empty for no cap",
+        CAP_FORM,
+        aloud=True,
     )
     reserve: Amount = setting(
-        "1 NYM", "So much stays in the account whatever happens.", AMOUNT_FORM + ", or empty for nothing"
+        "1 NYM",
+        "So much stays in the account whatever happens.",
+        AMOUNT_FORM + ', or "none" for nothing',
+        aloud=True,
     )
 
 

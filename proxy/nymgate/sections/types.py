@@ -76,13 +76,21 @@ def setting(
     flag: str = "",
     secret: bool = False,
     private: bool = False,
+    aloud: bool = False,
     write: Any = None,
 ) -> Any:
     """A documented field. ``allowed`` completes "it has to be …"; ``write`` is the inverse of parsing.
 
     ``private``: a URL that may hold a password, so it is never shown as it is, and is taken as credential as well.
+    ``aloud``: an empty environment variable is refused, since one is easily left empty by mistake.
     """
-    extra: dict[str, Any] = {"allowed": allowed, "flag": flag, "secret": secret, "private": private}
+    extra: dict[str, Any] = {
+        "allowed": allowed,
+        "flag": flag,
+        "secret": secret,
+        "private": private,
+        "aloud": aloud,
+    }
     if write is not None:
         extra["write"] = write
     factory: dict[str, Any] = {"default_factory": lambda: list(default)} if isinstance(default, list) else {}
