@@ -6,6 +6,9 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # Most tests wait for sockets now and then, so there may be more of them than cores.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses=4
+ifdef CI
+  SECOND_LOOK := || .ci/second-look $$? $(BIN)/python
+endif
 export PYTHONUTF8 := 1
 
 .PHONY: help setup demo test vectors check coverage format bench soak fuzz docs reference dashboards lock clean
@@ -35,7 +38,7 @@ demo: $(READY)
 	$(BIN)/nymgate demo
 
 test: $(READY)
-	$(PYTEST) -m "not soak and not slow" --ignore=tests/interop
+	$(PYTEST) -m "not soak and not slow" --ignore=tests/interop $(SECOND_LOOK)
 
 vectors: $(READY)
 	$(BIN)/python -m pytest -m vectors -p no:randomly -q
@@ -48,7 +51,7 @@ check: $(READY)
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest -q --no-header tests/sphinx tests/zknym
 	$(BIN)/python -m coverage report --include="mixnet/nym_sphinx/*,credentials/zknym/*" --fail-under=100
-	$(PYTEST) -m "not soak" --ignore=tests/sphinx --ignore=tests/zknym
+	$(PYTEST) -m "not soak" --ignore=tests/sphinx --ignore=tests/zknym $(SECOND_LOOK)
 
 # What the tests reach in every package; the two above have a gate.
 coverage: $(READY)
