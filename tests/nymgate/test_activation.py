@@ -210,7 +210,7 @@ def test_what_is_no_listening_socket_is_an_error(kind, tmp_path):
         try:
             Activated.of_process({{"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}})
         except ListenError as error:
-            print("refused", error)
+            print("refused", error, flush=True)
         os._exit(0)
         """
     )

@@ -276,12 +276,12 @@ async def test_options_after_the_command_are_the_commands(tmp_path):
 
 
 TRAP = """
-import signal, sys
+import os, signal, sys
 def stop(number, frame):
-    print("got", number, flush=True)
+    os.write(1, b"got %d\\n" % number)
     sys.exit(40 + number)
 signal.signal({number}, stop)
-print("ready", flush=True)
+os.write(1, b"ready\\n")
 while True:
     signal.pause()
 """
