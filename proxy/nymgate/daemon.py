@@ -22,12 +22,13 @@ from nymgate.config import Config
 from nymgate.errors import DataFolderError, NymgateError
 from nymgate.listener.activation_io import READY, STOPPING, notify, reloading
 from nymgate.listener.detect import Speaks
-from nymgate.listener.server import SocksServer, shown_address
-from nymgate.logs import configure_logs
+from nymgate.listener.server import SocksServer
+from nymgate.logs import configure_from
 from nymgate.purse.money_io import Stock
 from nymgate.purse.purse_io import Purse
 from nymgate.reload import Changes, compare, merge, named
 from nymgate.signals_io import Signals, unless
+from nymgate.units import join_address
 from nymgate.watch.watch_io import Watch
 from nymgate.ways.identities_io import Identities
 from nymgate.ways.identity_io import Connected, Identity, Neighbours
@@ -223,8 +224,7 @@ def reload(proxy: Proxy, reread: Reread) -> None:
     except NymgateError as error:
         log.error("reload.failed", code=error.code, reason=str(error), in_force="the configuration of before")
         return
-    settings = proxy.plan.config.log
-    configure_logs(level=settings.level, style=settings.format, destinations=settings.destinations)
+    configure_from(proxy.plan.config.log)
     log.info("reloaded", changed=named(changes.applied) or "nothing")
     if changes.waiting:
         log.warning("needs a restart: %s", named(changes.waiting))
@@ -261,7 +261,7 @@ async def run(
             controls = proxy.watch.controls
             controls.reload, controls.end = hangup, signals.first.set
             # A worker takes part in what its parent listens on when it is ready, and not before.
-            names = proxy.server.stats.listeners or [shown_address(*one) for one in proxy.addresses]
+            names = proxy.server.stats.listeners or [join_address(*one) for one in proxy.addresses]
             log.info("listening", addresses=list(names))
             notify(READY)
             if await unless(signals.first, proxy.ready()):

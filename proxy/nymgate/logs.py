@@ -13,6 +13,7 @@ from typing import Any, Final, TextIO
 
 import structlog
 
+from nymgate.sections.log import Log
 from nymgate.sensitive import Kind, Sensitive
 
 LEVELS: Final = {
@@ -68,6 +69,11 @@ def remember(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mut
         kept["exception"] = type(error).__name__
     RECENT.append(kept)
     return event
+
+
+def configure_from(settings: Log) -> None:
+    """Set up logging as configured."""
+    configure_logs(level=settings.level, style=settings.format, destinations=settings.destinations)
 
 
 def configure_logs(

@@ -1,5 +1,5 @@
-"""Durations and sizes as people write them in a configuration: ``"10m"``, ``"1h30m"``, ``"never"``,
-``"256KiB"``.
+"""Durations, sizes and addresses as people write them: ``"10m"``, ``"1h30m"``, ``"never"``, ``"256KiB"``,
+``"[::1]:1080"``.
 
 A bare number is refused: whether ``60`` meant seconds or minutes is the kind of thing found out much later.
 """
@@ -79,3 +79,8 @@ def human_bytes(size_bytes: float) -> str:
             return f"{size_bytes:.{digits}f} {unit}"
         size_bytes /= 1000
     raise AssertionError("the loop ends at GB")
+
+
+def join_address(host: str, port: int) -> str:
+    """``host:port``, IPv6 in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

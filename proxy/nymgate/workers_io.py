@@ -23,11 +23,12 @@ from nymgate import wiring
 from nymgate.daemon import make_folder
 from nymgate.listener.activation_io import READY, STOPPING, notify
 from nymgate.listener.detect import Speaks
-from nymgate.listener.server import BACKLOG, listen_error, shown_address
+from nymgate.listener.server import BACKLOG, listen_error
 from nymgate.listener.unix_socket import NAME
 from nymgate.listener.unix_socket_io import bind_unix
 from nymgate.purse.money_io import Money
 from nymgate.signals_io import Signals, unless
+from nymgate.units import join_address
 from nymgate.watch.control_io import ControlServer
 from nymgate.watch.fleet_io import Fleet
 from nymgate.watch.steering_io import Controls, exits_of, logs_of, routes
@@ -313,7 +314,7 @@ class Workers:
                 try:
                     sock = socket.create_server((host, port), family=family, backlog=BACKLOG)
                 except OSError as error:
-                    raise listen_error(shown_address(host, port), error) from error
+                    raise listen_error(join_address(host, port), error) from error
                 self._sockets.append((speaks, sock))
                 self.addresses[speaks].append((host, sock.getsockname()[1]))
         for speaks, sock in self._handed:
@@ -347,7 +348,7 @@ async def run(workers: Workers, *, announce: Callable[[Workers], None], reread: 
         async with workers:
             workers.controls.reload, workers.controls.end = hangup, signals.first.set
             notify(READY)
-            log.info("listening", addresses=[shown_address(*one) for one in workers.addresses[Speaks.MIXED]])
+            log.info("listening", addresses=[join_address(*one) for one in workers.addresses[Speaks.MIXED]])
             if await unless(signals.first, workers.settled()):
                 announce(workers)
                 await signals.first.wait()

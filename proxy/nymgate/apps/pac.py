@@ -11,7 +11,8 @@ nothing speaks SOCKS.
 import json
 from typing import Final
 
-from nymgate.apps.reachable import Reachable, written
+from nymgate.apps.reachable import Reachable
+from nymgate.units import join_address
 
 CONTENT_TYPE: Final = "application/x-ns-proxy-autoconfig"
 
@@ -29,6 +30,6 @@ def pac_file(at: Reachable) -> str:
 
     Without any address browsers are sent to one where nothing listens: an empty answer would mean DIRECT.
     """
-    choices = [f"SOCKS5 {written(address)}" for address in at.socks]
-    choices += [f"PROXY {written(address)}" for address in at.http if address not in at.socks]
+    choices = [f"SOCKS5 {join_address(*address)}" for address in at.socks]
+    choices += [f"PROXY {join_address(*address)}" for address in at.http if address not in at.socks]
     return _FILE % json.dumps("; ".join(choices) or "PROXY 127.0.0.1:9")

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from nymgate.errors import ConfigError
 from nymgate.sections.types import split_address
+from nymgate.units import join_address
 
 Address = tuple[str, int]
 
@@ -90,13 +91,7 @@ def proxy_url(scheme: str, address: Address, isolate: str | None = None, login: 
     if login is not None and isolate:
         name = f"{name}+{isolate}"
     credential = f"{quote(name, safe='')}:{quote(password, safe='')}@" if password else ""
-    return f"{scheme}://{credential}{written(address)}"
-
-
-def written(address: Address) -> str:
-    """``host:port``, IPv6 in brackets."""
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"{scheme}://{credential}{join_address(*address)}"
 
 
 def _parsed(addresses: Iterable[str]) -> list[Address]:

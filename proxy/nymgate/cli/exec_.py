@@ -81,12 +81,10 @@ def exec_(
         from nymgate.cli.app import report
         from nymgate.cli.run import run_loop
         from nymgate.config_layers import data_dir as data_folder
-        from nymgate.logs import configure_logs
+        from nymgate.logs import configure_from
 
         settings = effective.config
-        configure_logs(
-            level=settings.log.level, style=settings.log.format, destinations=settings.log.destinations
-        )
+        configure_from(settings.log)
         result = 0
         # Standard input is the command's.
         login = login_of(user, password_file, settings.access.users_file, from_stdin=False)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from nymgate.daemon import Connected, Proxy
     from nymgate.listener.detect import Speaks
     from nymgate.purse.money_io import Stock
+    from nymgate.watch.web_io import WebServer
     from nymgate.workers import Ready
     from nymgate.workers_io import Workers
 
@@ -79,12 +80,10 @@ def run(
     from nymgate import daemon, wiring
     from nymgate.config_layers import data_dir as data_folder
     from nymgate.listener.activation_io import Activated, in_place
-    from nymgate.logs import configure_logs
+    from nymgate.logs import configure_from
 
     settings = effective.config
-    configure_logs(
-        level=settings.log.level, style=settings.log.format, destinations=settings.log.destinations
-    )
+    configure_from(settings.log)
     plan = wiring.make_plan(settings, data_folder(settings, os.environ))
     activated = Activated.of_process()
     plan, handed = in_place(plan, activated)
@@ -117,7 +116,7 @@ def run_workers(
 ) -> None:
     """The same with several processes."""
     from nymgate import workers_io
-    from nymgate.logs import configure_logs
+    from nymgate.logs import configure_from
 
     async def main() -> None:
         workers = workers_io.Workers(
@@ -137,9 +136,7 @@ def run_workers(
             settings = load_configuration(config, flags).config
         except NymgateError:
             return  # each worker says what is wrong
-        configure_logs(
-            level=settings.log.level, style=settings.log.format, destinations=settings.log.destinations
-        )
+        configure_from(settings.log)
 
     run_loop(main())
 
@@ -158,9 +155,6 @@ def ready_facts(connected: "Connected", stock: "Stock | None") -> "Ready":
 
 def banner_of_workers(workers: "Workers") -> "Banner":
     """The first lines' facts, of all workers together."""
-    from nymgate import __version__
-    from nymgate.banner import Banner
-    from nymgate.listener.detect import Speaks
     from nymgate.purse.money_io import Stock
 
     plan = workers.plan
@@ -170,51 +164,67 @@ def banner_of_workers(workers: "Workers") -> "Banner":
         for one in ready
         if one.tickets is not None
     ]
-    return Banner(
-        version=__version__,
-        network=plan.network.name,
+    return _banner(
+        plan,
+        workers.addresses,
         entry=", ".join(dict.fromkeys(one.entry for one in ready)),
-        exit=", ".join(dict.fromkeys(one.exit for one in ready)),
-        profile=plan.profile,
-        sleep_after_seconds=plan.config.mixnet.sleep_after,
-        addresses=_written(workers.addresses[Speaks.MIXED]),
-        socks=_written(workers.addresses[Speaks.SOCKS]),
-        http=_written(workers.addresses[Speaks.HTTP]),
-        anonymous=plan.config.mixnet.replies == "anonymous",
+        exit_=", ".join(dict.fromkeys(one.exit for one in ready)),
         stock=stocks[-1] if stocks else None,
-        identities=plan.config.isolation.max_identities if plan.config.isolation.by else 0,
+        web=workers.web,
         workers=len(workers.slots),
-        page=workers.web.url if workers.web is not None else None,
     )
 
 
 def banner_of(proxy: "Proxy", connected: "Connected", stock: "Stock | None" = None) -> "Banner":
     """The first lines' facts."""
     from nym_sphinx import b58encode
-    from nymgate import __version__
-    from nymgate.banner import Banner
     from nymgate.listener.detect import Speaks
 
-    plan = proxy.plan
-    return Banner(
-        version=__version__,
-        network=plan.network.name,
+    return _banner(
+        proxy.plan,
+        proxy.addresses_apart | {Speaks.MIXED: proxy.addresses},
         entry=b58encode(connected.entry.identity),
-        exit=str(connected.exit.recipient),
-        profile=plan.profile,
-        sleep_after_seconds=plan.config.mixnet.sleep_after,
-        addresses=_written(proxy.addresses),
-        socks=_written(proxy.addresses_apart[Speaks.SOCKS]),
-        http=_written(proxy.addresses_apart[Speaks.HTTP]),
-        anonymous=plan.config.mixnet.replies == "anonymous",
+        exit_=str(connected.exit.recipient),
         stock=stock,
-        identities=plan.config.isolation.max_identities if plan.config.isolation.by else 0,
-        page=proxy.watch.web.url if proxy.watch.web is not None else None,
+        web=proxy.watch.web,
     )
 
 
-def _written(addresses: Iterable[tuple[str, int]]) -> tuple[str, ...]:
-    return tuple(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses)
+def _banner(
+    plan: "wiring.Plan",
+    addresses: "Mapping[Speaks, Iterable[tuple[str, int]]]",
+    *,
+    entry: str,
+    exit_: str,
+    stock: "Stock | None",
+    web: "WebServer | None",
+    workers: int = 1,
+) -> "Banner":
+    from nymgate import __version__
+    from nymgate.banner import Banner
+    from nymgate.listener.detect import Speaks
+    from nymgate.units import join_address
+
+    written = {
+        speaks: tuple(join_address(host, port) for host, port in bound) for speaks, bound in addresses.items()
+    }
+    isolation = plan.config.isolation
+    return Banner(
+        version=__version__,
+        network=plan.network.name,
+        entry=entry,
+        exit=exit_,
+        profile=plan.profile,
+        sleep_after_seconds=plan.config.mixnet.sleep_after,
+        addresses=written[Speaks.MIXED],
+        socks=written[Speaks.SOCKS],
+        http=written[Speaks.HTTP],
+        anonymous=plan.config.mixnet.replies == "anonymous",
+        stock=stock,
+        identities=isolation.max_identities if isolation.by else 0,
+        workers=workers,
+        page=web.url if web is not None else None,
+    )
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:

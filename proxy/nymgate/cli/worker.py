@@ -18,7 +18,7 @@ from nymgate.cli.app import as_ours
 from nymgate.cli.run import ready_facts, run_loop
 from nymgate.config_layers import data_dir, load
 from nymgate.errors import ExitCode
-from nymgate.logs import configure_logs
+from nymgate.logs import configure_from
 from nymgate.workers import Failed, News, Orders, Up, encode_news, worker_config, worker_plan
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def work(orders: Orders, lifeline: socket.socket) -> None:
         return load(file=file, flags=orders.flags).config
 
     config = read()
-    configure_logs(level=config.log.level, style=config.log.format, destinations=config.log.destinations)
+    configure_from(config.log)
     plan = worker_plan(wiring.make_plan(config, data_dir(config, os.environ)), orders.number, orders.count)
 
     def up() -> None:

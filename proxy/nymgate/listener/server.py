@@ -29,6 +29,7 @@ from nymgate.listener.handshake import Connect
 from nymgate.listener.listener_io import Guest, Listening, ServerOptions, ServerStats
 from nymgate.listener.unix_socket_io import bind_unix
 from nymgate.listener.upstream import Upstream
+from nymgate.units import join_address
 
 __all__ = ["ServerOptions", "ServerStats", "SocksServer"]
 
@@ -119,7 +120,7 @@ class SocksServer:
                 bound.append((host, sock.getsockname()[1]))
                 await self.adopt(sock, speaks)
             except OSError as error:
-                raise listen_error(shown_address(host, port), error) from error
+                raise listen_error(join_address(host, port), error) from error
         return bound
 
     async def listen_unix(self, path: Path, speaks: Speaks = Speaks.MIXED, mode: int = 0o600) -> None:
@@ -140,7 +141,7 @@ class SocksServer:
                 sock.setsockopt(level, option, value)
         address = sock.getsockname()
         host = None if unix else address[0]
-        listening = Listening(f"unix:{address}" if unix else shown_address(*address[:2]), speaks, host)
+        listening = Listening(f"unix:{address}" if unix else join_address(*address[:2]), speaks, host)
         listening.obey(self.gate.access)
         factory = functools.partial(Connection, self, listening)
         create = self.loop.create_unix_server if unix else self.loop.create_server
@@ -275,10 +276,6 @@ def _debugs() -> bool:
 
 def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-def shown_address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def raise_descriptor_limit() -> int:

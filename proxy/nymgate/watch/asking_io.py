@@ -11,6 +11,7 @@ from typing import Final
 
 from nymgate.errors import NetworkUnreachable
 from nymgate.listener.unix_socket import NAME, socket_path
+from nymgate.units import join_address
 
 LIMIT_SECONDS: Final = 5.0
 MOST_BYTES: Final = 16 << 20
@@ -56,8 +57,11 @@ def ask_folder(folder: Path, path: str, *, limit_seconds: float = LIMIT_SECONDS)
 
 def ask_port(host: str, port: int, path: str, *, limit_seconds: float = LIMIT_SECONDS) -> Answer:
     """GET from the port for metrics. Raises NotRunning."""
-    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return _get(http.client.HTTPConnection(host, port, timeout=limit_seconds), path, f"http://{shown}")
+    return _get(
+        http.client.HTTPConnection(host, port, timeout=limit_seconds),
+        path,
+        f"http://{join_address(host, port)}",
+    )
 
 
 def _get(connection: http.client.HTTPConnection, path: str, where: str) -> Answer:

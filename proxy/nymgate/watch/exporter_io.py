@@ -16,6 +16,7 @@ from aiohttp import web
 
 from nymgate.access.judge import is_loopback
 from nymgate.errors import ListenError
+from nymgate.units import join_address
 from nymgate.watch.exposition import exposition
 from nymgate.watch.health import Health
 from nymgate.watch.health_json import health_body
@@ -116,9 +117,8 @@ def bound(host: str, port: int, *, what: str = "metrics", key: str = "listen.met
     try:
         sock = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         raise ListenError(
-            f"Cannot serve {what} on {shown}: {error.strerror or error}.",
+            f"Cannot serve {what} on {join_address(host, port)}: {error.strerror or error}.",
             f"Stop the program that uses the port, or choose another with {key}; empty is none.",
         ) from error
     sock.setblocking(False)

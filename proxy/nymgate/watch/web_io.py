@@ -22,9 +22,9 @@ from aiohttp import web
 
 from nymgate.access.judge import is_loopback
 from nymgate.apps.pac import CONTENT_TYPE, pac_file
-from nymgate.apps.reachable import written
 from nymgate.errors import ConfigError, DataFolderError, ListenError
 from nymgate.sections.types import split_address
+from nymgate.units import join_address
 from nymgate.watch.control_api import PREFIX
 from nymgate.watch.exporter_io import bound
 from nymgate.watch.page import inside, title, where, whole_page
@@ -88,7 +88,7 @@ class WebServer:
         """Of the page, as this machine reaches it."""
         host, port = self.address
         here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-        return f"http://{written((here, port))}/"
+        return f"http://{join_address(here, port)}/"
 
     async def __aenter__(self) -> Self:
         app = web.Application(middlewares=[self._guard], client_max_size=MOST_BODY_BYTES)
