@@ -152,9 +152,3 @@ async def cpu_share(pid: int, seconds: float) -> float:
     before = cpu_seconds(pid)
     await asyncio.sleep(seconds)
     return (cpu_seconds(pid) - before) / seconds
-
-
-async def cpu_per_megabyte(pid: int, proxy: int, port: int, size: int) -> float:
-    before = cpu_seconds(pid)
-    await fetch(proxy, port, size)
-    return (cpu_seconds(pid) - before) / (size / 1e6)

@@ -116,7 +116,6 @@ class MixnetClient:
         self._wake = asyncio.Event()
         self._supply_wanted = asyncio.Event()
         self._lane_waiters: dict[int, list[asyncio.Future[None]]] = {}
-        self._lost_callbacks: dict[int, Callable[[], None]] = {}
         self._tasks = TaskSet("mixnet client")
         self._topology_failures = 0
         self._reads_in_slots = profile.costs().packets_per_second >= SLOTS_ENOUGH_TO_READ_IN
@@ -152,7 +151,6 @@ class MixnetClient:
                 now=loop.time(),
             )
             core.on_progress = self._lane_progress
-            core.on_lost = self._lane_lost
             core.set_topology(topology)
             self._core = core
             await self._restore(topology)
@@ -237,7 +235,6 @@ class MixnetClient:
     def close_lane(self, lane: int) -> None:
         """Drop what a lane has queued and forget its unacknowledged packets."""
         self.core.close_lane(lane)
-        self._lost_callbacks.pop(lane, None)
         for waiter in self._lane_waiters.pop(lane, []):
             if not waiter.done():
                 waiter.set_result(None)
@@ -248,10 +245,6 @@ class MixnetClient:
 
     def lane_unacked(self, lane: int) -> int:
         return self.core.lane_unacked(lane)
-
-    def on_lane_lost(self, lane: int, callback: Callable[[], None]) -> None:
-        """Call `callback` when a packet of the lane is given up (retransmission limit, no route)."""
-        self._lost_callbacks[lane] = callback
 
     async def wait_lane(
         self, lane: int, *, queued_below: int | None = None, unacked_below: int | None = None
@@ -533,11 +526,6 @@ class MixnetClient:
         for waiter in self._lane_waiters.pop(lane, ()):
             if not waiter.done():
                 waiter.set_result(None)
-
-    def _lane_lost(self, lane: int) -> None:
-        callback = self._lost_callbacks.get(lane)
-        if callback is not None:
-            callback()
 
 
 def _nobody_listens(message: ReceivedMessage) -> None:

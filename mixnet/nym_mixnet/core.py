@@ -93,7 +93,6 @@ class ClientCore:
         self.banks = SurbBanks()
         self.used_digests: list[bytes] = []
         self.on_progress: Callable[[int], None] = _ignore_lane
-        self.on_lost: Callable[[int], None] = _ignore_lane
         self._keys = keys
         self._rng = rng
         self._wire_version = WIRE_V2 if options.version == V259 else WIRE_V1
@@ -494,7 +493,6 @@ class ClientCore:
         self.stats.packets_lost += 1
         item.sending.packet_lost()
         self._settle(item)
-        self.on_lost(item.lane)
 
     def _settle(self, item: Outgoing) -> None:
         lane = self._unacked.get(item.lane)

@@ -27,7 +27,6 @@ to a reply code, an exit status or a metric: ``kind`` (whose fault), ``layer`` (
     │   └── StoreInUse                  another process holds the data folder
     ├── TicketError                     layer "tickets"
     │   └── NoTickets                   nothing left to pay with
-    ├── MessageLost                     layer "mixnet": given up after the retransmission limit
     └── NoReplySurbs                    layer "mixnet": nothing to answer with
 """
 
@@ -188,13 +187,6 @@ class TicketError(MixnetError):
 
 class NoTickets(TicketError):
     """Nothing left to pay with."""
-
-
-class MessageLost(MixnetError):
-    """A packet was given up after its last retransmission."""
-
-    kind = ErrorKind.NETWORK
-    retryable = True
 
 
 class NoReplySurbs(MixnetError):

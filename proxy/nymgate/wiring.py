@@ -4,8 +4,7 @@ Tickets are plugged into the gateway link here (`LinkTickets`). Later parts: sev
 exit pool.
 """
 
-import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -22,14 +21,13 @@ from nym_mixnet.gateway_wire import REFILL_THRESHOLD_BYTES
 from nym_mixnet.link_state import LinkOptions
 from nym_mixnet.profiles import PROFILES, TrafficProfile
 from nym_mixnet.tickets import PreparedTicket
-from nym_mixnet.topology import RoutingNode, Topology
 from nym_mixnet.topology_io import FileSource, NymApiSource
 from nym_sphinx import Recipient
 from nymgate.access.judge import AccessRules
 from nymgate.access.plan import access_rules, refuse_exposure, tcp_addresses, unix_paths
 from nymgate.config import Config
 from nymgate.errors import ConfigError, DependencyFailed, ExitCode, NymgateError, StoreBusy
-from nymgate.exits.choice import ANYWHERE, Wish, choose_entry
+from nymgate.exits.choice import ANYWHERE, Wish
 from nymgate.exits.pool import PoolLimits
 from nymgate.listener.detect import Speaks
 from nymgate.listener.server import ServerOptions
@@ -45,8 +43,6 @@ if TYPE_CHECKING:
 TICKET_RETRY_LIMIT_SECONDS: Final = 30.0
 QUESTION_SLOTS: Final = 24
 """Three exits asked at once, four packets each, and as much of others before them."""
-
-EntryChoice = Callable[[Topology, random.Random], RoutingNode] | bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,13 +231,6 @@ def upstream_options(plan: Plan) -> UpstreamOptions:
     return UpstreamOptions(
         connect_timeout_seconds=streams.connect_timeout, early_success=streams.early_success
     )
-
-
-def entry_choice(plan: Plan, exits: Collection[bytes], avoid: Collection[bytes]) -> EntryChoice:
-    """What to hand to the mixnet client as ``entry``; ``exits`` are the gateways that have one."""
-    if plan.entry is not None:
-        return plan.entry
-    return lambda topology, rng: choose_entry(topology, exits, rng, avoid)
 
 
 def is_hopeless(error: MixnetError | ExitError | NymgateError, plan: Plan) -> bool:

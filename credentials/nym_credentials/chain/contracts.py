@@ -387,15 +387,3 @@ class AbsolutePercentage(JsonRecord):
     """The only kind of multisig threshold that gateways accept."""
 
     absolute_percentage: AbsolutePercentageBody = member(nested(AbsolutePercentageBody))
-
-
-# --- what the contract says when it refuses (docs/protocol/08 §5) -----------------------------------------------
-
-INVALID_DEPOSIT: Final = "Invalid deposit"
-MALFORMED_IDENTITY: Final = "the provided ed25519 identity was malformed"
-UNAUTHORIZED: Final = "Unauthorized"
-
-
-def wrong_amount(got: Coin, required: Coin) -> str:
-    """The contract's words for a deposit that is not exactly the price."""
-    return f"received wrong amount for deposit. got: {got}. required: {required}"
