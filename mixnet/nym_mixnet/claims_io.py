@@ -120,7 +120,6 @@ class BandwidthClaims:
             await self._settlements.close()
 
     async def _rest(self, seconds: float) -> None:
-        self._hurry.clear()
         if not self._lacking:
             await asyncio.sleep(seconds)
             return
@@ -135,6 +134,7 @@ class BandwidthClaims:
 
     async def _claim(self, session: GatewaySession, send: Callable[[], Awaitable[None]]) -> bool:
         self._lacking = False
+        self._hurry.clear()  # here: tickets may come while the source is still being asked
         if self._tickets is None:
             answer = await self._ask(session.claim_free, send)
         else:
@@ -147,6 +147,9 @@ class BandwidthClaims:
             except Exception as error:
                 _LOG.exception("the ticket source failed")
                 self._failed(f"no ticket to pay the gateway with ({type(error).__name__})")
+                return False
+            if self._ending:  # nobody will be here when it is answered
+                await self._settle(ticket, ClaimAnswered(TicketOutcome.NEVER_SENT))
                 return False
             answer = await self._pay(ticket, session, send)
         if answer.outcome is TicketOutcome.ACCEPTED:

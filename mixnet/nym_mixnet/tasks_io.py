@@ -72,14 +72,25 @@ class TaskSet:
             await asyncio.sleep(0)
 
     async def close(self) -> None:
-        """Cancel everything and wait until it has ended. Safe to call twice, and from one of the tasks."""
+        """Cancel everything and wait until it has ended. Safe to call twice, and from one of the tasks.
+
+        Who is cancelled here waits all the same: what tidies up must not be left alone, with its store closed.
+        """
         self._closed = True
         own = asyncio.current_task()
-        while tasks := [task for task in self._tasks if task is not own]:
-            for task in tasks:
+        told: set[asyncio.Task[Any]] = set()
+        interrupted: asyncio.CancelledError | None = None
+        while tasks := {task for task in self._tasks if task is not own}:
+            for task in tasks - told:
                 task.cancel()
-            await asyncio.wait(tasks)
-            await asyncio.sleep(0)  # let the callbacks take the finished ones out of the set
+            told |= tasks
+            try:
+                await asyncio.wait(tasks)
+                await asyncio.sleep(0)  # let the callbacks take the finished ones out of the set
+            except asyncio.CancelledError as error:
+                interrupted = error
+        if interrupted is not None:
+            raise interrupted
 
     async def __aenter__(self) -> Self:
         return self

@@ -226,6 +226,22 @@ async def test_closing_waits_for_the_answer_to_a_ticket_and_pays_no_other() -> N
         assert not h.link.stats.claiming
 
 
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_ticket_that_is_ready_in_the_moment_of_closing_is_not_lost(turns: int) -> None:
+    purse = Purse(slow=asyncio.Event())
+    async with MiniGateway() as gateway:
+        async with linked(gateway, tickets=purse) as h:
+            await h.until(lambda: purse.prepared == 1)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(h.link.close())
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                assert purse.slow is not None
+                purse.slow.set()
+        # A source that is cancelled while it prepares puts its ticket back by itself.
+        assert purse.outcomes in ([[ACCEPTED]] if gateway.tickets else [[], [TicketOutcome.NEVER_SENT]])
+
+
 async def test_slow_preparation_does_not_hold_packets_up() -> None:
     purse = Purse(slow=asyncio.Event())
     async with MiniGateway() as gateway:
@@ -270,6 +286,22 @@ async def test_tickets_that_have_come_are_not_waited_for() -> None:
         await h.until(lambda: h.link.stats.claims_failed == 1)
         purse.error = None
         h.link.retry_claim()
+        await h.until(lambda: purse.outcomes == [ACCEPTED])
+        await h.ready()
+
+
+async def test_tickets_that_come_while_they_are_asked_for_are_not_waited_for() -> None:
+    class Late(Purse):
+        async def prepare(self, gateway_identity: bytes) -> Ticket:
+            if self.error is not None:
+                error, self.error = self.error, None
+                h.link.retry_claim()  # the store was looked into, and then they came
+                raise error
+            return await super().prepare(gateway_identity)
+
+    purse = Late(error=NoTickets("the last ticketbook is used up"))
+    never = quick(claim_retry_first_seconds=3_600.0, claim_retry_limit_seconds=3_600.0)
+    async with MiniGateway() as gateway, linked(gateway, tickets=purse, options=never) as h:
         await h.until(lambda: purse.outcomes == [ACCEPTED])
         await h.ready()
 

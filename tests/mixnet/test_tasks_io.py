@@ -82,3 +82,27 @@ async def test_one_of_the_tasks_may_close_the_set() -> None:
     closer = tasks.spawn(tasks.close(), name="closer")
     await closer
     assert other.cancelled()
+
+
+async def test_who_is_cancelled_while_closing_waits_all_the_same() -> None:
+    tidied, tidying = [], asyncio.Event()
+
+    async def tidy() -> None:
+        try:
+            await for_ever()
+        finally:
+            tidying.set()
+            await asyncio.sleep(0.05)
+            tidied.append(True)
+
+    tasks = TaskSet("owner")
+    tasks.spawn(tidy(), name="tidy")
+    await asyncio.sleep(0)
+    closing = TaskSet("who closes").spawn(tasks.close(), name="close")
+    await tidying.wait()
+    closing.cancel()
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert tidied == [True]
