@@ -496,7 +496,7 @@ class PaymentUnconfirmed(PurchaseError):
 
     def __init__(self, tx_hash: str, why: str = "", *, refused: bool = False) -> None:
         super().__init__(
-            f"The payment {tx_hash} was sent and is not on the chain yet{': ' if why else ''}{why}.",
+            f"The payment {tx_hash} was sent and is not on the chain yet{': ' if why else ''}{why.removesuffix('.')}.",
             "It is kept and looked for again; it will not be paid twice.",
         )
         self.tx_hash = tx_hash

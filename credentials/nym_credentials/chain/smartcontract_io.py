@@ -99,7 +99,7 @@ class SmartContractSource:
         until = self._monotonic() + seconds
         while True:
             try:
-                found = await self.outcome(deposit)
+                found = await self._look(deposit)
             except CredentialsError as error:
                 if not error.retryable or self._monotonic() >= until:
                     raise
@@ -107,6 +107,15 @@ class SmartContractSource:
             if found is not None or self._monotonic() >= until:
                 return found
             await asyncio.sleep(self._poll)
+
+    async def _look(self, deposit: SignedDeposit) -> Included | Failed | None:
+        try:
+            return await self.outcome(deposit)
+        except RpcRefused:  # a node without an index of transactions
+            recovered = await self.recover(deposit, deposit_keys(deposit))
+        if recovered.what is not Recovery.INCLUDED:
+            return recovered.failure
+        return Included(recovered.height or 0, recovered.deposit_ids, 0)
 
     async def recover(self, deposit: SignedDeposit, public_keys: Sequence[bytes]) -> Recovered:
         """After a crash: by hash, by the account's sequence, by its transactions, by the contract's own list.

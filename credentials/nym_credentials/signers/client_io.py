@@ -49,11 +49,15 @@ T = TypeVar("T")
 
 
 class SignerRefused(SignerFailed):
-    """A signer refused, did not answer or answered nonsense. ``verdict``: what that means for the request."""
+    """A signer refused, did not answer or answered nonsense. ``verdict``: what that means for the request.
 
-    def __init__(self, url: str, reason: str, verdict: Verdict) -> None:
+    ``absent``: it answers, but does not know that route.
+    """
+
+    def __init__(self, url: str, reason: str, verdict: Verdict, *, absent: bool = False) -> None:
         super().__init__(url, reason)
         self.verdict = verdict
+        self.absent = absent
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +177,8 @@ class SignerHttp:
         if response.status != _OK:
             refusal = Refusal(response.status, raw.decode("utf-8", "replace"))
             said = printable(refusal.text)
-            raise SignerRefused(url, f"refused with {refusal.status} {said}".rstrip(), refusal.verdict)
+            reason = f"refused with {refusal.status} {said}".rstrip()
+            raise SignerRefused(url, reason, refusal.verdict, absent=refusal.absent)
         output = Output.of_content_type(response.content_type)
         try:
             return await asyncio.to_thread(read, raw, output)

@@ -85,11 +85,16 @@ class Refusal:
     """As the signer wrote it."""
 
     @property
+    def absent(self) -> bool:
+        """Whether the signer does not have that route."""
+        return self.status in _ABSENT
+
+    @property
     def verdict(self) -> Verdict:
         """What it means for the request that was refused."""
         if self.status in _UNREADABLE:
             return Verdict.FATAL
-        if self.status in _ABSENT or self.status < _BAD_REQUEST:
+        if self.absent or self.status < _BAD_REQUEST:
             return Verdict.OTHERS
         if self.status != _BAD_REQUEST:
             return Verdict.LATER

@@ -268,6 +268,8 @@ async def test_a_node_without_an_index_of_transactions() -> None:
         world.transport.tx = refuse  # type: ignore[method-assign]
         assert await world.source.recover(prepared, keys) == Recovered(Recovery.INCLUDED, None, (0,))
         assert await world.source.recover(lost, lost_keys) == Recovered(Recovery.IMPOSSIBLE)
+        assert await world.source.wait(prepared, 30) == Included(0, (0,), 0)
+        assert await world.source.wait(lost, 0.1) is None
         with pytest.raises(RpcRefused):  # not a refusal of the transaction: what became of it is open
             await world.source.submit(lost)
 

@@ -165,11 +165,15 @@ class MiniSigner:
             return web.Response(body=b" " * 3_000_000)
         if "not-json" in self.faults:
             return web.Response(text="<html>", content_type="application/json")
+        if "elsewhere" in self.faults:
+            raise web.HTTPNotFound
         if "redirect" in self.faults:
             raise web.HTTPFound("http://127.0.0.1:9/")
         return await handler(request)
 
     async def status(self, request: web.Request) -> web.Response:
+        if "no-status" in self.faults:
+            raise web.HTTPNotFound
         now = self.network.now - (3600.0 if "stale-clock" in self.faults else 0.0)
         body = SignerStatus.now(
             now,

@@ -137,6 +137,18 @@ class TestPool:
         assert len(quorum.well) == THRESHOLD
         assert list(quorum.ill) == [network.signers[1].url.rstrip("/")]
 
+    async def test_who_cannot_say_how_it_is_but_knows_the_epoch_is_well(self, network, http):
+        network.signers[0].faults.add("no-status")
+        network.signers[1].faults |= {"no-status", "lying"}
+        quorum = await SignerPool(http).quorum(network.signer_set(), lambda: network.now)
+        assert [signer.index for signer in quorum.well] == [1, 3]
+        assert "404" in quorum.ill[network.signers[1].url.rstrip("/")]
+
+    async def test_one_that_knows_no_route_at_all_is_ill(self, network, http):
+        network.signers[0].faults.add("elsewhere")
+        quorum = await SignerPool(http).quorum(network.signer_set(), lambda: network.now)
+        assert [signer.index for signer in quorum.well] == [2, 3]
+
 
 async def _request(network):
     from tests.credentials.purchase.test_records import LIFE, S
