@@ -1,7 +1,10 @@
 """The state of what pays for traffic, in words, and what streams hear of it; and the budget as commands ask it."""
 
+import asyncio
+import random
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
@@ -13,13 +16,16 @@ from nym_credentials.chain.source import Quote
 from nym_credentials.money import Coin
 from nym_credentials.purchase.states import PurchaseState
 from nym_credentials.store.records import Spending
+from nym_credentials.tickets.rules import ClockWatch
 from nym_credentials.topup.control import Assessment, Decision, Need
 from nym_credentials.topup.hindrances import WORDS, Hindrance, Supply
 from nym_credentials.topup.settings import BudgetLimits
 from nym_credentials.topup.topup_io import TopUpStatus
 from nymgate.errors import Reply
 from nymgate.purse.budget import judge_quote, payments_of
+from nymgate.purse.sources_io import Spender
 from nymgate.purse.supply import Circumstances, refusal, supply_state
+from nymgate.purse.topup_runner_io import TopUpRunner
 from nymgate.refusals import OWNERS, REFUSALS
 from zknym import TicketType
 
@@ -187,3 +193,67 @@ def test_reserve_and_balance_are_kept_over_all_books():
     assert judge_quote(limits, quote(2, balance=151.01), [], NOW).hindrance is Hindrance.RESERVE
     assert judge_quote(limits, quote(3, balance=151.02), [], NOW).hindrance is Hindrance.FUNDS
     assert judge_quote(limits, quote(3, balance=151.02), [], NOW, count=2) is None
+
+
+class CountingLink:
+    """Counts how often it was told that tickets have come."""
+
+    link_stats = None
+    link_state = None
+
+    def __init__(self):
+        self.told = 0
+
+    def retry_claim(self):
+        self.told += 1
+
+
+def spender():
+    return Spender(None, watch=ClockWatch(), ticket_bytes=1_000)
+
+
+async def test_tickets_that_come_while_an_attempt_to_connect_ends_are_not_waited_for():
+    purse, link = spender(), CountingLink()
+    purse.serves(link)
+    purse.refilled()
+    async with asyncio.timeout(60):
+        await purse.pause(3_600)
+    assert link.told == 1
+    purse.refilled()
+    purse.serves(link)  # this one looks for itself
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await purse.pause(3_600)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (status(Supply.EXHAUSTED), status(Supply.OK, tickets=50), True),
+        (status(Supply.OK), status(Supply.OK, tickets=50), True),
+        (status(Supply.DEGRADED, Hindrance.STORE, tickets=9), status(Supply.OK, tickets=9), True),
+        (status(Supply.OK, tickets=9), status(Supply.OK), False),
+        (status(Supply.EXHAUSTED), status(Supply.EXHAUSTED, Hindrance.FUNDS), False),
+    ],
+    ids=["a book comes", "one comes that was put off", "the store is back", "all are used", "still none"],
+)
+async def test_links_that_wait_for_tickets_hear_of_them(before, after, told):
+    purse, link = spender(), CountingLink()
+    purse.serves(link)
+    plan = SimpleNamespace(
+        tops_up=True, config=SimpleNamespace(tickets=SimpleNamespace(through_mixnet=False))
+    )
+    topup = SimpleNamespace(status=lambda: before)
+    runner = TopUpRunner(
+        SimpleNamespace(plan=plan),
+        topup,
+        None,
+        None,
+        sources=lambda: [purse],
+        clock=lambda: NOW,
+        rng=random.Random(1),
+    )
+    runner.note_change(before)
+    link.told, topup.status = 0, lambda: after
+    runner.note_change(after)
+    assert bool(link.told) is told

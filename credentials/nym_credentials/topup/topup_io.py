@@ -107,6 +107,11 @@ class TopUpStatus:
     signer_errors: dict[str, int]
     """Since the start."""
 
+    @property
+    def has_tickets(self) -> bool:
+        """Whether the last look found some."""
+        return self.decision is not None and self.decision.assessment.tickets > 0
+
 
 class TopUp:
     """`run` tops up until cancelled; `step` does one look. Tell `control.meter` of use, and `poke` when it matters."""
@@ -133,8 +138,8 @@ class TopUp:
 
         `turn`: entered while something is bought; raises `PurchaseConflict` at once if another process is in it
         (an advisory lock of the database, or a `FileTurn` on a file of its own: not on the buyer's). `paid_unix`:
-        when a purchase reached the chain, if the store knows. `changed`: told when the supply or its reason changes.
-        `failed`: told of every error, to be logged.
+        when a purchase reached the chain, if the store knows. `changed`: told when the supply or its reason changes,
+        and when tickets come after there were none. `failed`: told of every error, to be logged.
         """
         self.control = control
         self.limits = limits
@@ -156,7 +161,7 @@ class TopUp:
         self._spent: Spent | None = None
         self._bought = 0
         self._seen_open: dict[str, float] = {}
-        self._told: tuple[Supply, str] | None = None
+        self._told: tuple[Supply, str, bool] | None = None
 
     # ---- the loop ----------------------------------------------------------------------------------------
 
@@ -199,6 +204,7 @@ class TopUp:
             try:
                 decision = await self._look()
                 if decision.buy:
+                    self._tell()  # a purchase may take minutes, and there may be no ticket until it is done
                     await self._act()
                     decision = await self._look()
             except Exception as error:
@@ -250,10 +256,11 @@ class TopUp:
         )
 
     def _tell(self) -> None:
-        told = (self.control.supply, self.control.reason)
+        status = self.status()
+        told = (status.supply, status.reason, status.has_tickets)
         if told != self._told:
             self._told = told
-            self._changed(self.status())
+            self._changed(status)
 
     # ---- one purchase ------------------------------------------------------------------------------------
 

@@ -95,7 +95,6 @@ class Purse:
             ticket_bytes=self.plan.config.tickets.ticket_size,
             account=account,
             taken=self.topup.poke,
-            refilled=self.runner.refilled,
             refusal=self.refusal,
             closed=self._closed,
         )
@@ -130,10 +129,6 @@ class Purse:
     def refusal(self) -> StreamRefused | None:
         """What a stream hears now if it cannot be paid for."""
         return refusal(self.supply())
-
-    async def refilled(self, limit_seconds: float) -> bool:
-        """Wait until tickets have come after there were none; False if that takes longer."""
-        return await self.runner.refilled(limit_seconds)
 
     def reload(self, plan: MoneyPlan) -> None:
         """From now on by this budget and these marks."""

@@ -1,7 +1,8 @@
 """The ticket source of one mixnet identity: its own account at gateways and its own meter, over the shared store."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from nym_credentials.tickets.charges import Meter
@@ -42,7 +43,6 @@ class Spender(wiring.LinkTickets):
         ticket_bytes: int,
         account: bytes = b"",
         taken: Callable[[], None] = lambda: None,
-        refilled: Callable[[float], Awaitable[bool]] | None = None,
         refusal: Callable[[], StreamRefused | None] = lambda: None,
         closed: "Callable[[Spender], None]" = lambda _: None,
     ) -> None:
@@ -53,7 +53,7 @@ class Spender(wiring.LinkTickets):
         self._links = 0
         self._charged_before = 0
         self._taken = taken
-        self._wait_refilled = refilled
+        self._refilled = asyncio.Event()
         self._closed = closed
         self.watch = watch
         self.prepared = 0
@@ -70,6 +70,7 @@ class Spender(wiring.LinkTickets):
 
     def serves(self, link: PayingLink) -> None:
         """From now on this client spends the tickets."""
+        self._refilled.clear()
         self._link, self._links, self._charged_before = link, self._links + 1, 0
 
     def meter(self) -> Meter:
@@ -88,6 +89,7 @@ class Spender(wiring.LinkTickets):
 
     def refilled(self) -> None:
         """Tickets have come: a link that waits for one tries again at once."""
+        self._refilled.set()
         if self._link is not None:
             self._link.retry_claim()
 
@@ -101,11 +103,11 @@ class Spender(wiring.LinkTickets):
         return ticket
 
     async def pause(self, seconds: float) -> None:
-        """Wait so long, or until tickets have come after there were none."""
-        if self._wait_refilled is None:
-            await asyncio.sleep(seconds)
-        else:
-            await self._wait_refilled(seconds)
+        """Wait so long, or until tickets have come since the last client was served: perhaps while it gave up."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._refilled.wait()
+        self._refilled.clear()
 
     async def close(self) -> None:
         """Gives up tickets that wait to be sent again. The store stays open."""

@@ -65,7 +65,9 @@ class TopUpRunner:
         self._reached = False
         self._since = clock()
         self._state = Supply.OK
-        self._refilled = asyncio.Event()
+        self._said: tuple[Supply, str] | None = None
+        self._known: tuple[bool, Supply, Hindrance | None] = (False, Supply.OK, None)
+        """At the last change: whether there were tickets, and what was in the way of more."""
 
     @classmethod
     async def make(
@@ -135,16 +137,6 @@ class TopUpRunner:
     def may_ask(self) -> bool:
         """Whether chain and signers can be asked: at once, or once the mixnet is reached if they are behind it."""
         return self._reached or self._money.proxy is None
-
-    async def refilled(self, limit_seconds: float) -> bool:
-        """Wait until tickets have come after there were none; False if that takes longer."""
-        refilled = self._refilled  # the next one: it is replaced when it is set
-        try:
-            async with asyncio.timeout(limit_seconds):
-                await refilled.wait()
-        except TimeoutError:
-            return False
-        return True
 
     # ---- for as long as the proxy runs -------------------------------------------------------------------
 
@@ -257,15 +249,17 @@ class TopUpRunner:
             log.info("topup.paying", purchase=str(progress.purchase.id), price_unym=progress.purchase.price)
 
     def note_change(self, status: TopUpStatus) -> None:
-        """The supply, or the reason why it is not well, has changed."""
-        before = self._state
-        if status.supply is not before:
+        """The supply, the reason why it is not well, or whether there are tickets at all has changed."""
+        if status.supply is not self._state:
             self._since, self._state = self._clock(), status.supply
-        if before is Supply.EXHAUSTED and status.supply is not before:
-            self._refilled.set()
-            self._refilled = asyncio.Event()
+        # Also where the supply was well without tickets, for it could wait, and where they could not be read.
+        before, self._known = self._known, (status.has_tickets, status.supply, status.hindrance)
+        if status.has_tickets and before != self._known:
             for source in self._sources():
                 source.refilled()
+        said, self._said = self._said, (status.supply, status.reason)
+        if said == self._said:
+            return
         found = self.supply()
         facts = {"code": found.code, "layer": found.layer, "reason": found.what, "todo": found.todo}
         told = {name: value for name, value in facts.items() if value}

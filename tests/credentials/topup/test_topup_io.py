@@ -96,6 +96,13 @@ async def test_an_empty_store_is_filled_and_a_full_one_left_alone(place: Place) 
     assert topup.status().bought == 2
 
 
+async def test_tickets_that_come_after_there_were_none_are_told(place: Place) -> None:
+    topup = place.topup()
+    await topup.step()
+    said = [(status.supply, status.has_tickets) for status in place.told]
+    assert said == [(Supply.EXHAUSTED, False), (Supply.OK, True)]
+
+
 async def test_the_budget_is_asked_before_anything_is_signed(place: Place) -> None:
     place.world.chain.price = 101 * NYM
     topup = place.topup()
