@@ -39,6 +39,7 @@ class SharedTurn:
         self._core = core
         self._connection: AsyncConnection | None = None
         self._body: asyncio.Task[Any] | None = None
+        self._cancelled_before = 0
         self._lost = False
 
     async def __aenter__(self) -> None:
@@ -59,6 +60,8 @@ class SharedTurn:
             await _close(connection)
             raise
         self._connection, self._body, self._lost = connection, asyncio.current_task(), False
+        assert self._body is not None
+        self._cancelled_before = self._body.cancelling()
         driver = raw.driver_connection
         assert driver is not None
         driver.add_termination_listener(self._terminated)
@@ -82,8 +85,8 @@ class SharedTurn:
         if connection is not None:
             await _close(connection)
         if self._lost and body is not None:
-            body.uncancel()
-            if kind is asyncio.CancelledError:
+            ours = body.uncancel() <= self._cancelled_before  # else somebody else wants it to end as well
+            if ours and kind is asyncio.CancelledError:
                 raise PurchaseConflict(*_LOST) from error
 
 

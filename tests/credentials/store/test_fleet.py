@@ -23,6 +23,7 @@ from nym_credentials.store.keys import StoreKey
 from nym_credentials.store.records import Settlement, TicketState
 from nym_credentials.store.store_io import TicketStore
 from nym_credentials.store.turns_io import _next_turn
+from nym_mixnet.tasks_io import TaskSet
 from tests.credentials.books import EXPIRATION, GATEWAY, TODAY, TYPE, book_file, make_book
 from tests.credentials.store.conftest import KEY
 from tests.credentials.store.postgres import postgres_server
@@ -231,6 +232,28 @@ async def test_a_turn_that_is_lost(replica, server, url):
                 await first.purchases.save_purchase(stored.noted("too late"))
             await second.purchases.save_purchase(stored.noted("in time"))
     assert (await first.purchases.purchase(before.id)).problem == "in time"
+
+
+async def test_who_is_told_to_end_ends_although_its_turn_is_lost_as_well(replica, server, url):
+    """The database and who uses it are stopped together: the end must not become one more failed purchase."""
+    first = await replica()
+    inside = asyncio.Event()
+
+    async def buying():
+        async with first.turn():
+            try:
+                inside.set()
+                await asyncio.sleep(30)
+            finally:
+                await server.terminate(database_of(url))
+                await asyncio.sleep(30)
+
+    async with TaskSet("test") as tasks:
+        task = tasks.spawn(buying(), name="buying")
+        await inside.wait()
+        task.cancel()
+        await asyncio.wait((task,))
+        assert task.cancelled()
 
 
 @contextlib.asynccontextmanager
