@@ -18,10 +18,12 @@ from nym_localnet.gateway_connection_io import GatewayConnection
 from nym_localnet.options import LocalnetOptions
 from nym_localnet.requester_io import Requester
 from nym_mixnet.core import ClientCore
+from nym_mixnet.store_io import ClientStore
 from nym_sphinx import RepliableMessage, b58encode, decode_message
 from nymgate import wiring
 from nymgate.config_layers import load
 from nymgate.daemon import Proxy
+from nymgate.ways.identity_io import Connected, Identity, disconnect
 
 CURL = shutil.which("curl")
 
@@ -308,3 +310,36 @@ async def test_without_a_way_streams_of_a_new_identity_are_refused_in_bounded_ti
             assert asyncio.get_running_loop().time() - started < 25
         finally:
             network.net.nodes["gateway1"].stall = False
+
+
+async def test_a_client_that_got_there_when_it_was_given_up_is_closed(network, tmp_path, monkeypatch):
+    async def too_late(self, client, work):
+        await work
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(Identity, "_unless_broke", too_late)
+    identity = Identity(plan_for(network, tmp_path), tmp_path)
+    with pytest.raises(asyncio.CancelledError):
+        await identity._connect()
+    async with ClientStore(tmp_path):
+        pass  # nobody holds it any more
+
+
+async def test_a_client_is_closed_even_if_its_exit_cannot_be(tmp_path):
+    closed = []
+
+    class Part:
+        async def resume(self):
+            pass
+
+        async def close(self):
+            closed.append(self)
+
+    class Stuck(Part):
+        async def close(self):
+            raise asyncio.CancelledError
+
+    client = Part()
+    with pytest.raises(asyncio.CancelledError):
+        await disconnect(Connected(client, Stuck(), Part(), None), hurry=False)
+    assert client in closed

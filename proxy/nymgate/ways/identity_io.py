@@ -254,7 +254,11 @@ class Identity:
         )
         if self.spender is not None:
             self.spender.serves(client)
-        await self._unless_broke(client, self._start(client, entry))
+        try:
+            await self._unless_broke(client, self._start(client, entry))
+        except BaseException:
+            await client.close()  # it may have got there in the very moment in which it was given up
+            raise
         try:
             exits = await self._unless_broke(client, self._open_exits(client, running, known))
         except BaseException as error:
@@ -389,11 +393,13 @@ class Identity:
 
 async def disconnect(connected: Connected, *, hurry: bool) -> None:
     """Leave the mixnet; unless in a hurry, last messages are given a moment to leave."""
-    await connected.sleeper.close()
-    if hurry:
-        await connected.client.pause()
-        await connected.exit.close(0.0)
-    else:
-        await connected.client.resume()  # asleep or not, closing messages have to get out
-        await connected.exit.close()
-    await connected.client.close()
+    try:
+        await connected.sleeper.close()
+        if hurry:
+            await connected.client.pause()
+            await connected.exit.close(0.0)
+        else:
+            await connected.client.resume()  # asleep or not, closing messages have to get out
+            await connected.exit.close()
+    finally:
+        await connected.client.close()  # whatever happens: it settles tickets in a store that is closed next
