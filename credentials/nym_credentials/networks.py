@@ -162,7 +162,7 @@ def dump_env(network: ChainNetwork, stake_denom: str = "unyx") -> dict[str, str]
     }
 
 
-_TOP_KEYS: Final = ("name", "nym_api", "chain")
+_TOP_KEYS: Final = ("name", "nym_api", "resolver", "chain")
 _CHAIN_KEYS: Final = (
     "rpc", "prefix", "denom", "display_denom", "exponent", "chain_id", "rest", "grpc", "contracts",
 )  # fmt: skip

@@ -23,6 +23,7 @@ NETWORK_JSON: Final = "network.json"
 NETWORK_TOML: Final = "localnet.toml"
 NETWORK_ENV: Final = "localnet.env"
 API_NAME: Final = "nym-api"
+RESOLVER_NAME: Final = "resolver"
 STATE_VERSION: Final = 1
 
 
@@ -74,11 +75,14 @@ def write_file(path: Path, text: str, *, mode: int = 0o644) -> None:
     beside.replace(path)
 
 
-def network_toml(nym_api_url: str, exit_addresses: tuple[str, ...], *, body: str | None = None) -> str:
+def network_toml(
+    nym_api_url: str, exit_addresses: tuple[str, ...], resolver: str, *, body: str | None = None
+) -> str:
     """A network file for nymgate. `body`: the keys and tables of a network with a chain."""
     own = f'name = "localnet"\nnym_api = [{json.dumps(nym_api_url)}]\n'
     head = ["# A Nym network on this machine, while it runs."]
     head += [f"# exit: {address}" for address in exit_addresses]
+    head += [f"resolver = {json.dumps(resolver)}"]
     return "\n".join(head) + "\n" + (own if body is None else body)
 
 

@@ -10,6 +10,7 @@ of it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -32,6 +33,7 @@ from nym_localnet.folder import (
     NETWORK_ENV,
     NETWORK_JSON,
     NETWORK_TOML,
+    RESOLVER_NAME,
     NetworkState,
     network_env,
     network_toml,
@@ -44,6 +46,7 @@ from nym_localnet.node_handle import NodeHandle
 from nym_localnet.nym_api_io import NymApi
 from nym_localnet.options import SEED_BYTES, LocalnetOptions, Mode
 from nym_localnet.plan import NodeKind, NodePlan, Ports, plan_network, share
+from nym_localnet.resolver_io import Resolver
 from nym_localnet.sphinx_keys import identity_private, sphinx_private
 from nym_localnet.tickets import TicketVerifier
 from nym_localnet.worker_host_io import WorkerHost
@@ -76,9 +79,12 @@ class Localnet:
         """every node of ours by name: mix1…, gateway1…, exit1…"""
         self.data_dir = Path()
         self._temporary: Path | None = None
+        self._published_text = ""
         self._seed = b""
         self._hosts: list[Host] = []
         self._api: NymApi | None = None
+        self.resolver = Resolver()
+        """where clients look names up"""
         self._payments: Payments | None = None
         self._desks: dict[str, DeskSettings] = {}
         self._exit_addresses: dict[str, str] = {}
@@ -126,6 +132,7 @@ class Localnet:
         self._api = NymApi(directory)
         api_port = await self._start_api(remembered)
         ports[API_NAME] = Ports(api_port)
+        ports[RESOLVER_NAME] = Ports(await self._start_resolver(remembered))
         write_state(self.data_dir, NetworkState(self._seed, rotation_id, ports))
         for number, plan in enumerate(exits):
             await self._start_exit(plan, self._hosts[-1 - number % len(self._hosts)])
@@ -146,8 +153,8 @@ class Localnet:
             self._payments = None
         if self._api is not None:
             await self._api.close()
-        if self.options.network_file is not None:
-            self.options.network_file.unlink(missing_ok=True)
+        await self.resolver.close()
+        self._withdraw_network_file()
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary = None
@@ -234,12 +241,13 @@ class Localnet:
     def write_files(self) -> None:
         """Write what tells other programs about the network into its folder."""
         payments = self._payments
+        resolver = f"{LOOPBACK}:{self.resolver.port}"
         if payments is None:
-            toml = network_toml(self.nym_api_url, self.exit_addresses)
+            toml = network_toml(self.nym_api_url, self.exit_addresses, resolver)
             env = network_env(self.nym_api_url)
         else:
             toml = network_toml(
-                self.nym_api_url, self.exit_addresses, body=payments.network_toml(self.nym_api_url)
+                self.nym_api_url, self.exit_addresses, resolver, body=payments.network_toml(self.nym_api_url)
             )
             env = payments.network_env(self.nym_api_url)
         write_file(self.data_dir / NETWORK_JSON, self.network_json)
@@ -247,15 +255,28 @@ class Localnet:
         write_file(self.data_dir / NETWORK_ENV, env)
         if self.options.network_file is not None:
             write_file(self.options.network_file, toml)
+            self._published_text = toml
 
     # Inside
+
+    def _withdraw_network_file(self) -> None:
+        """Not if it tells of another network: one that was there before, or has come since."""
+        path, text, self._published_text = self.options.network_file, self._published_text, ""
+        if path is None or not text:
+            return
+        with contextlib.suppress(OSError):
+            if path.read_text(encoding="utf-8") == text:
+                path.unlink()
 
     def _open_folder(self) -> None:
         if self.options.data_dir is None:
             self._temporary = self.data_dir = Path(tempfile.mkdtemp(prefix="nym-localnet-"))
         else:
             self.data_dir = self.options.data_dir
-            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise BadOptions(f"the folder {self.data_dir} cannot be made: {error.strerror}") from error
 
     def _settings(self, rotation_id: int) -> HostSettings:
         options = self.options
@@ -377,6 +398,12 @@ class Localnet:
             if self.options.nym_api_port or not wanted:
                 raise StartFailed(f"the directory cannot listen: {error.strerror or error}") from error
             return await self.nym_api.start(LOOPBACK, 0)
+
+    async def _start_resolver(self, remembered: Mapping[str, Ports]) -> int:
+        try:
+            return await self.resolver.start(LOOPBACK, remembered.get(RESOLVER_NAME, Ports()).mix)
+        except OSError:
+            return await self.resolver.start(LOOPBACK)
 
     async def _start_exit(self, plan: NodePlan, host: Host) -> None:
         home = self.nodes[plan.gateway].plan

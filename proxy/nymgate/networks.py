@@ -4,6 +4,7 @@
 
     name = "testbed"
     nym_api = ["http://10.0.0.5:8080/api/"]
+    resolver = "10.0.0.5:53"  # may be left out
 
 or one of upstream's ``.env`` files. ``localnet`` is the file that ``nymgate localnet up`` leaves in the data
 folder while it runs.
@@ -15,7 +16,7 @@ long as its gateways give something away, or with tickets from elsewhere.
 
 import json
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -23,9 +24,11 @@ from urllib.parse import urlsplit
 from nym_credentials.errors import NetworkDescriptionInvalid
 from nym_credentials.networks import MAINNET, SANDBOX, ChainNetwork, load_network
 from nymgate.errors import NetworkFileError
+from nymgate.units import split_host_port
 
 NETWORK_FILE_MAX_BYTES: Final = 1 << 20
 LOCALNET_FILE_NAME: Final = "localnet.toml"
+PUBLIC_RESOLVER: Final = "9.9.9.9:53"
 _ENV_CONTRACTS: Final = ("ECASH_CONTRACT_ADDRESS", "COCONUT_DKG_CONTRACT_ADDRESS")
 
 
@@ -36,6 +39,8 @@ class Network:
     name: str
     nym_api: tuple[str, ...]
     chain: ChainNetwork | None = None
+    resolver: str = PUBLIC_RESOLVER
+    """Where names can be looked up over TCP, as exits see it."""
 
 
 KNOWN_NETWORKS: Final = {
@@ -85,12 +90,20 @@ def parse_toml_network(text: str, where: str) -> Network:
     except tomllib.TOMLDecodeError as error:
         raise NetworkFileError(f"{where} is not TOML: {error}.", "Correct that line.") from error
     for key in table:
-        if key not in ("name", "nym_api", "chain"):
+        if key not in ("name", "nym_api", "resolver", "chain"):
             raise NetworkFileError(
-                f"{where}: unknown key {key!r}.", "A network file has `name`, `nym_api` and `[chain]`."
+                f"{where}: unknown key {key!r}.",
+                "A network file has `name`, `nym_api`, `resolver` and `[chain]`.",
             )
+    resolver = table.get("resolver", PUBLIC_RESOLVER)
+    try:
+        split_host_port(resolver)
+    except (ValueError, AttributeError):
+        raise NetworkFileError(
+            f"{where}: `resolver` is {resolver!r}.", 'It has to be host and port such as "9.9.9.9:53".'
+        ) from None
     if "chain" in table:
-        return _with_chain(text, where)
+        return replace(_with_chain(text, where), resolver=resolver)
     name, urls = table.get("name", Path(where).stem), table.get("nym_api")
     if not isinstance(name, str) or not name:
         raise NetworkFileError(f"{where}: `name` is {name!r}.", "It has to be a text.")
@@ -98,7 +111,7 @@ def parse_toml_network(text: str, where: str) -> Network:
         urls = [urls]
     if not isinstance(urls, list) or not urls:
         raise NetworkFileError(f"{where}: `nym_api` is {urls!r}.", "It has to be a list of at least one URL.")
-    return Network(name, tuple(_checked_url(url, where, "nym_api") for url in urls))
+    return Network(name, tuple(_checked_url(url, where, "nym_api") for url in urls), resolver=resolver)
 
 
 def parse_env_network(text: str, where: str) -> Network:

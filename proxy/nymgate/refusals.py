@@ -145,8 +145,8 @@ REFUSALS: Final = _table(
         _R.COMMAND_NOT_SUPPORTED,
         501,
         "http_request_denied",
-        "Tor's RESOLVE and RESOLVE_PTR are understood, but the exit protocol has no way to ask an exit for an "
-        "address, and no name is ever resolved on this machine: connect by name, the exit resolves it.",
+        "Tor's RESOLVE and RESOLVE_PTR ask a resolver through the mixnet, and streams.resolver is none: connect by "
+        "name, the exit resolves it.",
     ),
     Refusal(
         "E_SOCKS_ADDRESS",
@@ -368,6 +368,22 @@ REFUSALS: Final = _table(
         "destination_ip_prohibited",
         "The exit's policy does not allow the address or port, or the name does not resolve there: the exit "
         "protocol has one answer for both.",
+    ),
+    Refusal(
+        "E_NO_ADDRESS",
+        "target",
+        _R.HOST_UNREACHABLE,
+        502,
+        "dns_error",
+        "A name that was to be looked up has no address, or an address no name.",
+    ),
+    Refusal(
+        "E_RESOLVER",
+        "target",
+        _R.GENERAL_FAILURE,
+        502,
+        "dns_error",
+        "The resolver that streams.resolver names gave no answer that makes sense.",
     ),
     Refusal(
         "E_EXIT_SILENT",

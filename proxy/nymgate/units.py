@@ -84,3 +84,14 @@ def human_bytes(size_bytes: float) -> str:
 def join_address(host: str, port: int) -> str:
     """``host:port``, IPv6 in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split_host_port(text: str) -> tuple[str, int]:
+    """``example.org:53``, ``192.0.2.7:53``, ``[::1]:53`` → host and port. ValueError otherwise."""
+    host, separator, port = text.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    if not separator or not bare or (":" in bare) != host.startswith("["):
+        raise ValueError("not host:port")
+    if not (port.isascii() and port.isdigit()) or not 0 < int(port) <= 65535:
+        raise ValueError("not a port")
+    return bare, int(port)

@@ -1,7 +1,6 @@
 """Puts a configuration into the terms of the packages below. The only module that knows all of them; no I/O.
 
-Tickets are plugged into the gateway link here (`LinkTickets`). Later parts: several identities for isolation, an
-exit pool.
+Tickets are plugged into the gateway link here (`LinkTickets`).
 """
 
 from collections.abc import Callable
@@ -30,9 +29,12 @@ from nymgate.errors import ConfigError, DependencyFailed, ExitCode, NymgateError
 from nymgate.exits.choice import ANYWHERE, Wish
 from nymgate.exits.pool import PoolLimits
 from nymgate.listener.detect import Speaks
+from nymgate.listener.handshake import Target
 from nymgate.listener.server import ServerOptions
 from nymgate.networks import Network, resolve_network
 from nymgate.purse.money import MoneyPlan, explain_money, money_plan
+from nymgate.sections.listen import NO_RESOLVER
+from nymgate.units import split_host_port
 from nymgate.ways.directory_io import ApiDirectory, FileDirectory
 from nymgate.ways.upstream_io import UpstreamOptions
 from zknym import TicketType
@@ -222,7 +224,14 @@ def server_options(plan: Plan) -> ServerOptions:
         queue_seconds=admission.queue_timeout,
         buffer_bytes=streams.buffer,
         early_success=streams.early_success,
+        resolver=resolver(plan),
     )
+
+
+def resolver(plan: Plan) -> Target | None:
+    """Whom names are looked up at; None where that is not wanted."""
+    asked = plan.config.streams.resolver or plan.network.resolver
+    return None if asked == NO_RESOLVER else Target(*split_host_port(asked))
 
 
 def upstream_options(plan: Plan) -> UpstreamOptions:

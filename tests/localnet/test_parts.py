@@ -261,8 +261,8 @@ def test_a_broken_state_is_named(tmp_path: Path, text: str) -> None:
 
 
 def test_the_files_for_other_programs() -> None:
-    table = tomllib.loads(network_toml("http://127.0.0.1:1/", ("a.b@c",)))
-    assert table == {"name": "localnet", "nym_api": ["http://127.0.0.1:1/"]}
+    table = tomllib.loads(network_toml("http://127.0.0.1:1/", ("a.b@c",), "127.0.0.1:2"))
+    assert table == {"name": "localnet", "nym_api": ["http://127.0.0.1:1/"], "resolver": "127.0.0.1:2"}
     env = read_env(network_env("http://127.0.0.1:7/"))
     assert env["CONFIGURED"] == "true"
     assert env["NYM_API"] == "http://127.0.0.1:7/"

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nymgate.listener.credential import credential
-from nymgate.listener.handshake import Connect, Refuse, Target, bad_host
+from nymgate.listener.handshake import Connect, Lookup, Refuse, Target, bad_host
 from nymgate.listener.socks4 import TRANSITIONS, Event, Socks4Handshake, State
 from nymgate.refusals import REFUSALS
 from tests.nymgate.machines import cut, feed_pieces, single_bytes
@@ -51,13 +51,22 @@ def test_connect(pieces, asked, target, user):
     assert machine.state is State.CONNECTED
 
 
+@pytest.mark.parametrize("port", [0, 80])
+def test_resolve(pieces, port):
+    machine = Socks4Handshake()
+    asked, rest = feed_pieces(machine, pieces(by_name(b"example.com", port, b"someone", command=0xF0)))
+    target = Target("example.com", port)
+    assert (asked, rest) == ([Connect(target, credential(b"someone", b""), lookup=Lookup.IPV4_ADDRESS)], b"")
+    assert machine.succeeded("192.0.2.7") == b"\x00\x5a\x00\x00\xc0\x00\x02\x07"
+
+
 @pytest.mark.parametrize(
     "asked, code",
     [
         (request(bytes((192, 0, 2, 7)), command=2), "E_SOCKS_COMMAND"),
         (by_name(b"example.com", command=9), "E_SOCKS_COMMAND"),
-        (by_name(b"example.com", command=0xF0), "E_SOCKS_RESOLVE"),
-        (request(bytes((192, 0, 2, 7)), command=0xF1), "E_SOCKS_RESOLVE"),
+        (by_name(b"", command=0xF0), "E_BAD_TARGET"),
+        (request(bytes((192, 0, 2, 7)), command=0xF1), "E_SOCKS_COMMAND"),
         (request(bytes(4)), "E_BAD_TARGET"),
         (request(bytes((192, 0, 2, 7)), 0), "E_BAD_TARGET"),
         (by_name(b""), "E_BAD_TARGET"),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nymgate.errors import Reply
 from nymgate.listener.credential import Credential
-from nymgate.listener.handshake import Answer, Authenticate, Connect, Refuse, Target, bad_host
+from nymgate.listener.handshake import Answer, Authenticate, Connect, Lookup, Refuse, Target, bad_host
 from nymgate.listener.socks5 import TRANSITIONS, Event, Socks5Handshake, State, reply
 from nymgate.refusals import REFUSALS
 
@@ -72,6 +72,49 @@ def test_connect_by_every_kind_of_address(feed, greeting, asked, target):
     assert machine.state is State.CONNECTED
 
 
+V6 = ipaddress.ip_address("2001:db8::7")
+
+
+@pytest.mark.parametrize(
+    "asked, target, lookup, found, told",
+    [
+        (
+            by_name(b"example.com", 0, 0xF0),
+            Target("example.com", 0),
+            Lookup.ADDRESS,
+            "192.0.2.7",
+            b"\x01\xc0\x00\x02\x07",
+        ),
+        (
+            by_name(b"example.com", 9, 0xF0),
+            Target("example.com", 9),
+            Lookup.ADDRESS,
+            str(V6),
+            b"\x04" + V6.packed,
+        ),
+        (
+            request(1, bytes((192, 0, 2, 7)), 0, 0xF1),
+            Target("192.0.2.7", 0),
+            Lookup.NAME,
+            "seven.example",
+            b"\x03\x0dseven.example",
+        ),
+        (
+            request(4, V6.packed, 0, 0xF1),
+            Target(str(V6), 0),
+            Lookup.NAME,
+            "n" * 255,
+            b"\x03\xff" + b"n" * 255,
+        ),
+    ],
+)
+def test_what_is_looked_up_is_told_in_a_full_reply(feed, asked, target, lookup, found, told):
+    machine = Socks5Handshake()
+    assert feed(machine, GREETING + asked) == [CHOSEN, Connect(target, lookup=lookup)]
+    assert machine.succeeded(found) == b"\x05\x00\x00" + told + b"\x00\x00"
+    assert machine.state is State.CONNECTED
+
+
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=lambda refusal: refusal.code)
 def test_failures_are_full_replies(refusal):
     machine = Socks5Handshake()
@@ -85,8 +128,8 @@ def test_failures_are_full_replies(refusal):
     [
         (by_name(b"example.com", command=2), Reply.COMMAND_NOT_SUPPORTED, "BIND"),
         (by_name(b"example.com", command=3), Reply.COMMAND_NOT_SUPPORTED, "UDP"),
-        (by_name(b"example.com", command=0xF0), Reply.COMMAND_NOT_SUPPORTED, "resolved"),
-        (request(1, b"\x01\x02\x03\x04", 0, command=0xF1), Reply.COMMAND_NOT_SUPPORTED, "resolved"),
+        (by_name(b"", command=0xF0), Reply.GENERAL_FAILURE, "looked up"),
+        (by_name(b"example.com", command=0xF1), Reply.GENERAL_FAILURE, "looked up"),
         (by_name(b"example.com", command=0xEE), Reply.COMMAND_NOT_SUPPORTED, "unknown command"),
         (request(2, b"", 80), Reply.ADDRESS_TYPE_NOT_SUPPORTED, "address type"),
         (request(0, b"", 80), Reply.ADDRESS_TYPE_NOT_SUPPORTED, "address type"),

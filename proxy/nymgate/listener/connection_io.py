@@ -20,6 +20,7 @@ from typing import cast
 import structlog
 
 from nymgate.access.admission_io import Pass
+from nymgate.listener.caller import Caller
 from nymgate.listener.credential import Credential
 from nymgate.listener.detect import machine_for
 from nymgate.listener.handshake import (
@@ -235,6 +236,9 @@ class Connection(asyncio.Protocol):
         server = self._server
         try:
             self._pass = await server.gate.enter(self._listening.name, peer_of(self._transport), request)
+            if request.lookup is not None:
+                await self._look_up(request, self._pass.caller)
+                return
             if server.options.early_success:
                 self._early_answer()
             stream = await server.upstream.open(request.target, self._pass.caller)
@@ -252,6 +256,16 @@ class Connection(asyncio.Protocol):
         except Exception as error:
             stream.abort()
             self.stream_failed(error)
+
+    async def _look_up(self, request: Connect, caller: Caller) -> None:
+        from nymgate.listener.lookup_io import look_up  # few ask, and what speaks DNS takes a while to load
+
+        server, host = self._server, request.target.host
+        assert request.lookup is not None
+        found = await look_up(server.upstream, server.options.resolver, host, request.lookup, caller)
+        self._opening = None
+        if self.phase is Phase.OPENING:
+            self._linger(self._handshake.succeeded(found), "ok")
 
     def _early_answer(self) -> None:
         self._answered = True

@@ -46,7 +46,7 @@ class Unserved:
         """Never asked: there is no Authenticate."""
         raise AssertionError("nothing was asked for")
 
-    def succeeded(self) -> bytes:
+    def succeeded(self, found: str | None = None) -> bytes:
         """Never asked: there is no Connect."""
         raise AssertionError("nothing was asked for")
 

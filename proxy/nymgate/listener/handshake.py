@@ -5,8 +5,8 @@ order:
 
 * :class:`Answer`: write these bytes;
 * :class:`Authenticate`: see whether name and password are a user's; the outcome comes back by ``authenticated(ok)``;
-* :class:`Connect`: open a stream to this target; the outcome comes back by ``succeeded()`` or
-  ``failed(refusal)``;
+* :class:`Connect`: open a stream to this target, or look its host up; the outcome comes back by ``succeeded()``
+  or ``failed(refusal)``;
 * :class:`Forward`: these are plain HTTP requests, ``http_forward``'s business from here on;
 * :class:`Refuse`: write these bytes (may be none) and hang up; the code says why, for the log.
 
@@ -14,7 +14,9 @@ After :class:`Connect` the machine takes no more bytes: whatever else arrived is
 ``rest``.
 """
 
+import ipaddress
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Final, Protocol
 
 from nymgate.listener.credential import Credential
@@ -46,6 +48,14 @@ class Answer:
     data: bytes
 
 
+class Lookup(Enum):
+    """What an application may want to know of a host instead of going there: Tor's RESOLVE and RESOLVE_PTR."""
+
+    ADDRESS = auto()
+    IPV4_ADDRESS = auto()
+    NAME = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Connect:
     """The application said where it wants to go, and perhaps who it is."""
@@ -53,6 +63,8 @@ class Connect:
     target: Target
     credential: Credential | None = None
     token: str | None = field(default=None, repr=False)
+    lookup: Lookup | None = None
+    """It wants no stream, only this of the host; the port says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +105,20 @@ class Handshake(Protocol):
     def authenticated(self, ok: bool) -> list[Action]:
         """The answer to Authenticate; what the application sent meanwhile is taken then."""
 
-    def succeeded(self) -> bytes:
-        """What tells the application that its stream is up."""
+    def succeeded(self, found: str | None = None) -> bytes:
+        """What tells the application that its stream is up, or what was found of the host."""
 
     def failed(self, refusal: Refusal) -> bytes:
         """What tells the application that there will be no stream, and why."""
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an IP address and no name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def bad_host(host: str) -> str | None:

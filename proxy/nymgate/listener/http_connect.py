@@ -127,7 +127,7 @@ class HttpHandshake:
         """Never asked: who asks is said with the request."""
         raise AssertionError("nobody was to be checked")
 
-    def succeeded(self) -> bytes:
+    def succeeded(self, found: str | None = None) -> bytes:
         """The answer that starts the stream."""
         self._move(Event.SUCCEEDED)
         return _SUCCESS

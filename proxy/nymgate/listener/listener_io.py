@@ -20,7 +20,7 @@ from nymgate.access.admission import AdmissionLimits
 from nymgate.access.admission_io import Gate
 from nymgate.access.judge import AccessRules
 from nymgate.listener.detect import MACHINES, MACHINES_WITH_USERS, STRANGERS, Machine, Speaks
-from nymgate.listener.handshake import Connect
+from nymgate.listener.handshake import Connect, Target
 from nymgate.listener.upstream import Upstream
 from nymgate.refusals import REFUSALS, Refusal, refusal_of
 
@@ -46,6 +46,8 @@ class ServerOptions:
     queue_seconds: float = 20.0
     buffer_bytes: int = 128 << 10
     early_success: bool = False
+    resolver: Target | None = None
+    """Whom names are looked up at, for applications that ask for that instead of a stream; None: nobody."""
 
     @property
     def admission(self) -> AdmissionLimits:

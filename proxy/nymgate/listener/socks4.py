@@ -2,21 +2,23 @@
 
 One request, one answer of eight bytes: ``VN CD PORT(2) IP(4) USERID NUL [HOST NUL]``, the host only where the
 address is 0.0.0.x with x not zero (4a). There is no text of the protocol in the RFCs; its author's notes are in
-every implementation. The user id only keeps streams apart. Only CONNECT; every refusal is 0x5B, the protocol has no
-finer word.
+every implementation. The user id only keeps streams apart. CONNECT only; every refusal is 0x5B, the protocol has no
+finer word. Tor's RESOLVE (socks-extensions §2) is answered with an IPv4 address where the port and address of an
+answer stand; RESOLVE_PTR does not fit.
 """
 
 from collections.abc import Mapping
 from enum import Enum, auto
+from ipaddress import IPv4Address
 from typing import Final
 
 from nymgate.listener.credential import credential
-from nymgate.listener.handshake import Action, Connect, Refuse, Target, bad_host
+from nymgate.listener.handshake import Action, Connect, Lookup, Refuse, Target, bad_host
 from nymgate.refusals import Refusal
 
 VERSION: Final = 4
 COMMAND_CONNECT: Final = 1
-COMMANDS_RESOLVE: Final = (0xF0, 0xF1)  # Tor's, spoken over 4a as well
+COMMAND_RESOLVE: Final = 0xF0  # Tor's, spoken over 4a as well
 GRANTED, REJECTED = 0x5A, 0x5B
 USER_BYTES: Final = 512  # longer user ids are nobody's
 HOST_BYTES: Final = 255
@@ -85,10 +87,10 @@ class Socks4Handshake:
         """Never asked: there is no Authenticate."""
         raise AssertionError("nobody was to be checked")
 
-    def succeeded(self) -> bytes:
-        """The reply that starts the stream."""
+    def succeeded(self, found: str | None = None) -> bytes:
+        """The reply that starts the stream, or tells the IPv4 address that was found."""
         self._move(Event.SUCCEEDED)
-        return _SUCCESS
+        return _SUCCESS if found is None else bytes((0, GRANTED, 0, 0)) + IPv4Address(found).packed
 
     def failed(self, refusal: Refusal) -> bytes:
         """The reply that says that there is no stream: one word for every reason."""
@@ -110,9 +112,7 @@ def _scan(data: bytes) -> _Found | None:
         return _bad("E_SOCKS_SYNTAX", "this is not SOCKS4")
     if len(data) < 2:
         return None
-    if data[1] in COMMANDS_RESOLVE:
-        return _bad("E_SOCKS_RESOLVE", "names cannot be resolved through the exit protocol")
-    if data[1] != COMMAND_CONNECT:
+    if data[1] not in (COMMAND_CONNECT, COMMAND_RESOLVE):
         return _bad("E_SOCKS_COMMAND", "BIND is not supported" if data[1] == 2 else "unknown command")
     if len(data) < _FIXED_BYTES:
         return None
@@ -124,20 +124,22 @@ def _scan(data: bytes) -> _Found | None:
     port, address = int.from_bytes(data[2:4], "big"), data[4:8]
     if address[:3] != bytes(3) or address[3] == 0:
         host: str | None = f"{address[0]}.{address[1]}.{address[2]}.{address[3]}"
-        return _connect("" if address == bytes(4) else host, port, data[_FIXED_BYTES:user_end], user_end + 1)
+        host = "" if address == bytes(4) else host
+        return _connect(data[1], host, port, data[_FIXED_BYTES:user_end], user_end + 1)
     start = user_end + 1
     host_end = data.find(0, start, start + HOST_BYTES + 1)
     if host_end < 0:
         if len(data) > start + HOST_BYTES:
             return _bad("E_SOCKS_SYNTAX", "the host does not end")
         return None
-    return _connect(_name(data[start:host_end]), port, data[_FIXED_BYTES:user_end], host_end + 1)
+    return _connect(data[1], _name(data[start:host_end]), port, data[_FIXED_BYTES:user_end], host_end + 1)
 
 
-def _connect(host: str | None, port: int, user: bytes, end: int) -> _Found:
-    if not host or port == 0:
+def _connect(command: int, host: str | None, port: int, user: bytes, end: int) -> _Found:
+    lookup = Lookup.IPV4_ADDRESS if command == COMMAND_RESOLVE else None
+    if not host or (port == 0 and lookup is None):
         return _bad("E_BAD_TARGET", "not a host and port that can be connected to")
-    return Event.CONNECT, end, Connect(Target(host, port), credential(user, b""))
+    return Event.CONNECT, end, Connect(Target(host, port), credential(user, b""), lookup=lookup)
 
 
 def _name(raw: bytes) -> str | None:

@@ -1,9 +1,9 @@
 """SOCKS5 (RFC 1928) as an application speaks it to us: a sans-IO machine and its state table.
 
-Only CONNECT. User name and password (RFC 1929) are preferred where they are offered: without a users file whatever
-they are is right, and keeps streams apart as with Tor (socks-extensions §1.1); with one they are asked for. Names are
-not resolved: they travel to the exit as they are. Tor's RESOLVE and RESOLVE_PTR (socks-extensions §2) are understood
-and refused: the exit protocol cannot ask for addresses.
+CONNECT, and Tor's RESOLVE and RESOLVE_PTR (socks-extensions §2), which are answered and over. User name and password
+(RFC 1929) are preferred where they are offered: without a users file whatever they are is right, and keeps streams
+apart as with Tor (socks-extensions §1.1); with one they are asked for. The names of CONNECT are not resolved: they
+travel to the exit as they are.
 
 Datagrams would start here: UDP ASSOCIATE becomes an action beside Connect whose answer names a relay, once an exit can
 carry them (``nym_exit``; docs/protocol/06 has the IP packet router).
@@ -19,7 +19,17 @@ from typing import Final, cast
 
 from nymgate.errors import Reply
 from nymgate.listener.credential import Credential, credential
-from nymgate.listener.handshake import Action, Answer, Authenticate, Connect, Refuse, Target, bad_host
+from nymgate.listener.handshake import (
+    Action,
+    Answer,
+    Authenticate,
+    Connect,
+    Lookup,
+    Refuse,
+    Target,
+    bad_host,
+    is_address,
+)
 from nymgate.refusals import REFUSALS, Refusal
 
 VERSION: Final = 5
@@ -28,7 +38,8 @@ USER_AND_PASSWORD: Final = 0x02
 NO_ACCEPTABLE_METHOD: Final = 0xFF
 LOGIN_VERSION: Final = 1  # RFC 1929
 COMMAND_CONNECT: Final = 1
-COMMANDS_RESOLVE: Final = (0xF0, 0xF1)  # RESOLVE and RESOLVE_PTR, Tor's
+# Tor's RESOLVE and RESOLVE_PTR.
+LOOKUPS: Final = {0xF0: Lookup.ADDRESS, 0xF1: Lookup.NAME}
 ADDRESS_IPV4, ADDRESS_DOMAIN, ADDRESS_IPV6 = 1, 3, 4
 _ADDRESS_BYTES: Final = {ADDRESS_IPV4: 4, ADDRESS_IPV6: 16}
 _BOUND_ADDRESS: Final = bytes((0, ADDRESS_IPV4)) + bytes(
@@ -86,6 +97,18 @@ def reply(code: int) -> bytes:
     return bytes((VERSION, code)) + _BOUND_ADDRESS
 
 
+def told(found: str) -> bytes:
+    """A full reply with what was looked up: an address, or a name of at most 255 characters."""
+    try:
+        address = ipaddress.ip_address(found)
+    except ValueError:
+        name = found.encode("ascii")
+        where = bytes((ADDRESS_DOMAIN, len(name))) + name
+    else:
+        where = bytes((ADDRESS_IPV4 if address.version == 4 else ADDRESS_IPV6,)) + address.packed
+    return bytes((VERSION, Reply.SUCCEEDED, 0)) + where + bytes(2)
+
+
 def refuse(code: str, reason: str) -> Refuse:
     """A refusal of the table as a full reply."""
     return Refuse(reply(REFUSALS[code].reply), code, reason)
@@ -140,10 +163,10 @@ class Socks5Handshake:
         self._move(Event.LOGIN_RIGHT)
         return [_LOGIN_TAKEN, *self.feed(b"")]
 
-    def succeeded(self) -> bytes:
-        """The reply that starts the stream."""
+    def succeeded(self, found: str | None = None) -> bytes:
+        """The reply that starts the stream, or tells what was found."""
         self._move(Event.SUCCEEDED)
-        return _SUCCESS
+        return _SUCCESS if found is None else told(found)
 
     def failed(self, refusal: Refusal) -> bytes:
         """The reply that says why there is no stream."""
@@ -215,11 +238,13 @@ def _scan_request(data: bytes) -> _Found | None:
     end = start + length + 2
     if len(data) < end:
         return None
-    if data[1] != COMMAND_CONNECT:
-        if data[1] in COMMANDS_RESOLVE:
-            return _bad("E_SOCKS_RESOLVE", "names cannot be resolved through the exit protocol")
-        return _bad("E_SOCKS_COMMAND", _COMMANDS.get(data[1], "unknown command"))
     host, port = _host(kind, data[start : end - 2]), int.from_bytes(data[end - 2 : end], "big")
+    if (lookup := LOOKUPS.get(data[1])) is not None:
+        if host is None or (lookup is Lookup.NAME and not is_address(host)):
+            return _bad("E_BAD_TARGET", "not a host that can be looked up")
+        return Event.CONNECT, end, Connect(Target(host, port), lookup=lookup)
+    if data[1] != COMMAND_CONNECT:
+        return _bad("E_SOCKS_COMMAND", _COMMANDS.get(data[1], "unknown command"))
     if host is None or port == 0:
         return _bad("E_BAD_TARGET", "not a host and port that can be connected to")
     return Event.CONNECT, end, Connect(Target(host, port))

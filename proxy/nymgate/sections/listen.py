@@ -16,16 +16,23 @@ from nymgate.sections.types import (
     split_address,
     unix_path,
 )
-from nymgate.units import format_size
+from nymgate.units import format_size, split_host_port
 
 DEFAULT_SOCKS_PORT: Final = 1080
 DEFAULT_METRICS_PORT: Final = 9470
 DEFAULT_WEB_PORT: Final = 9471
+NO_RESOLVER: Final = "none"
 
 
 def _tcp_or_none(text: str) -> str:
     if text:
         split_address(text)
+    return text
+
+
+def _resolver(text: str) -> str:
+    if text not in ("", NO_RESOLVER):
+        split_host_port(text)
     return text
 
 
@@ -124,6 +131,13 @@ class Streams(Section):
         1000,
         "Streams at once. Further ones wait for their turn, see `admission`.",
         "a whole number from 1 to 100000",
+    )
+    resolver: Annotated[str, AfterValidator(_resolver)] = setting(
+        "",
+        "Whom applications' Tor RESOLVE and RESOLVE_PTR are asked from: a DNS server that speaks TCP, reached through "
+        "the mixnet like any destination. Empty: the network's own, 9.9.9.9:53 on public networks. Streams need none: "
+        "the exit resolves their names.",
+        'host and port such as "9.9.9.9:53", "none", or empty',
     )
     buffer: Annotated[Size, Field(ge=4096, le=64 << 20)] = setting(
         128 << 10,
