@@ -175,7 +175,8 @@ async def test_streams_move_to_another_exit_when_theirs_falls_silent(network, tm
         assert time.monotonic() - started < 30
         states = {state.address: state for state in pool.exits()}
         silent = states[network.net.exit_addresses[int(first[-1]) - 1]]
-        assert (silent.state, silent.streams) == ("down", 1)
+        assert silent.state == "down"
+        assert silent.streams >= 1, "the old one stays; one that is being given up may still be there"
         await set_stall(network, first, False)
         await old.write(b"still there")
         assert await old.read(5), "an exit that comes back goes on with its streams"
