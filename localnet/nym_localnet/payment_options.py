@@ -5,6 +5,7 @@ docs/protocol/08 §10 and 09 §10 say what of it other programs rely on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -71,7 +72,7 @@ class PaymentOptions:
             raise BadOptions("balances cannot be negative, and a faucet gives at least 1 unym")
         if self.block_seconds <= 0 or self.ticket_retry_seconds <= 0:
             raise BadOptions("block_seconds and ticket_retry_seconds must be positive")
-        if self.ticket_scale <= 0 or self.ticket_penalty < 0 or self.initial_epoch < 0:
+        if not 0 < self.ticket_scale < math.inf or self.ticket_penalty < 0 or self.initial_epoch < 0:
             raise BadOptions("ticket_scale is positive, ticket_penalty and initial_epoch not negative")
         if not self.chain_id:
             raise BadOptions("chain_id cannot be empty")

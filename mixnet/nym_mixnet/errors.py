@@ -23,6 +23,7 @@ to a reply code, an exit status or a metric: ``kind`` (whose fault), ``layer`` (
     │   ├── UnknownGateway              no such gateway in the current topology
     │   ├── NymApiError                 the directory could not be asked, or answered with an error
     │   └── MalformedTopology           a body or file is wrong; ``path`` names the field
+    │       └── BadTopologyFile         it is the file that the configuration names
     ├── StoreError                      layer "store"
     │   └── StoreInUse                  another process holds the data folder
     ├── TicketError                     layer "tickets"
@@ -162,6 +163,12 @@ class MalformedTopology(TopologyError):
         super().__init__(": ".join(part for part in (source, path, problem) if part))
         self.path = path
         self.problem = problem
+
+
+class BadTopologyFile(MalformedTopology):
+    """The file cannot be read, or is none. `source` is its path."""
+
+    kind = ErrorKind.CONFIG
 
 
 class StoreError(MixnetError):

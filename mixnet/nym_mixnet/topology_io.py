@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 import aiohttp
 
 from nym_mixnet.described import PATH_DESCRIBED, DescribedNode, DescribedPage, parse_described_page
-from nym_mixnet.errors import MalformedTopology, NymApiError, TopologyError, printable
+from nym_mixnet.errors import BadTopologyFile, MalformedTopology, NymApiError, TopologyError, printable
 from nym_mixnet.nym_api import (
     MINIMUM_GATEWAY_PERFORMANCE_PERCENT,
     MINIMUM_MIXNODE_PERFORMANCE_PERCENT,
@@ -286,10 +286,10 @@ class FileSource:
                 data = file.read(self._limit + 1)
         except OSError as error:
             problem = error.strerror or type(error).__name__
-            raise MalformedTopology("", f"cannot be read: {problem}", source=source) from error
+            raise BadTopologyFile("", f"cannot be read: {problem}", source=source) from error
         if len(data) > self._limit:
-            raise MalformedTopology("", f"larger than {self._limit} bytes", source=source)
+            raise BadTopologyFile("", f"larger than {self._limit} bytes", source=source)
         try:
             return topology_from_network_json(data)
         except MalformedTopology as error:
-            raise MalformedTopology(error.path, error.problem, source=source) from None
+            raise BadTopologyFile(error.path, error.problem, source=source) from None

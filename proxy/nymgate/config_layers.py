@@ -238,7 +238,12 @@ def flag_layer(flags: Mapping[str, object]) -> Layer:
     """The values of flags that were given."""
     given = {key: value for key, value in flags.items() if value is not None and value != []}
     known = settings()
-    return Layer(given, {key: f"flag {extra(known[key], 'flag')}" for key in given})
+    return Layer(given, {key: f"flag {_flag(key, known[key])}" for key in given})
+
+
+def _flag(key: str, info: FieldInfo) -> str:
+    """The flag of a setting. One that a single command has for it is called as the setting is."""
+    return str(extra(info, "flag") or "--" + key.rpartition(".")[2].replace("_", "-"))
 
 
 def _value_file(variable: str, text: str) -> str:

@@ -253,6 +253,57 @@ def test_a_bug_is_one_sentence_too(call, monkeypatch):
     assert "-vv" in result.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["bogus"],
+        ["account", "bogus"],
+        ["account", "obtain-ticketbooks"],
+        ["topup", "plan", "--days", "99"],
+        ["healthcheck", "extra"],
+        ["gateways", "--country", "QQQ"],
+    ],
+)
+def test_wrong_usage_is_json_for_programs(call, words):
+    result = call(*words, "--json")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    error = json.loads(result.stderr)["error"]
+    assert error["code"] == "E_CONFIG"
+    assert "-h`" in error["todo"]
+
+
+def test_a_flag_of_one_command_alone_is_named(call):
+    result = call("account", "obtain-ticketbooks", "--amount", "1", "--source", "gold")
+    assert result.exit_code == 2
+    assert "flag --source" in result.stderr
+
+
+def test_a_topology_file_that_is_not_there_is_a_matter_of_configuration(call, tmp_path):
+    result = call("gateways", "--topology-file", tmp_path / "none.json")
+    assert result.exit_code == 2
+    assert "Correct the configuration" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--mixnodes", "0"], ["--pay", "--ticket-scale", "nan"], ["--pay", "--ticket-scale", "inf"]],
+)
+def test_a_local_network_that_cannot_be_is_wrong_usage(call, words):
+    result = call("localnet", "up", *words)
+    assert result.exit_code == 2
+    assert "Correct the options" in result.stderr
+
+
+def test_folders_of_a_local_network_that_cannot_be_made_are_named(call, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    for flag, code in (("--data-dir", "E_DATA_FOLDER"), ("--keep", "E_LOCALNET")):
+        result = call("localnet", "up", flag, blocked / "folder")
+        assert "cannot be made: Not a directory" in result.stderr
+        assert code in result.stderr
+
+
 # As a process.
 
 
@@ -300,3 +351,19 @@ def test_a_closed_output_is_no_traceback(home):
     process.stderr.close()
     process.wait(timeout=60)
     assert b"Traceback" not in error
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_one_sentence(home):
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [*NYMGATE, "config", "show"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "No space left on device" in result.stderr

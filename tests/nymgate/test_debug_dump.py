@@ -182,5 +182,5 @@ def test_without_a_running_proxy_it_says_so(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_an_error(tmp_path):
     done = dump(tmp_path, str(tmp_path / "nowhere" / "report.txt"))
-    assert done.returncode == 3
+    assert done.returncode == 2
     assert "cannot be written" in done.stderr

@@ -142,6 +142,17 @@ async def test_the_api_wants_its_token(world):
                 assert status == 401, (operation, given)
                 assert answer["WWW-Authenticate"] == "Bearer"
                 assert TOKEN not in text
+        for path, given, code in (
+            ("/none", BEARER, 404),
+            ("/reload", BEARER, 405),
+            ("/status", {}, 401),
+            ("/status", BEARER | {"Host": "evil.example"}, 403),
+        ):
+            status, answer, text = await ask(server, PREFIX + path, headers=given)
+            assert status == code
+            assert answer["Content-Type"].startswith("application/json")
+            assert answer["Cache-Control"] == "no-store"
+            assert json.loads(text)["error"]["code"] == "E_API"
         assert (await ask(server, f"{PREFIX}/none", headers=BEARER))[0] == 404
         assert (await ask(server, f"{PREFIX}/none"))[0] == 401, "what there is is not told either"
         assert (await ask(server, f"{PREFIX}/reload", headers=BEARER))[0] == 405

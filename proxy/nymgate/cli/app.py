@@ -1,9 +1,12 @@
 """The command tree, and the one place where an error becomes a sentence and an exit code."""
 
+import contextlib
+import errno
 import json
+import os
 import sys
 import traceback
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 from typer.core import TyperGroup
@@ -30,7 +33,7 @@ from nymgate.cli import (
     users,
 )
 from nymgate.cli.options import session
-from nymgate.errors import ExitCode, NymgateError
+from nymgate.errors import ConfigError, ExitCode, NymgateError
 
 if TYPE_CHECKING:
     from nym_credentials.errors import CredentialsError
@@ -41,11 +44,14 @@ HELP = """Send what applications say through the Nym mixnet.
 
 `nymgate demo` shows it on this machine alone; `nymgate run` is the proxy."""
 
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
 
 class _Group(TyperGroup):
     """Reports errors of commands: one sentence what happened, one what to do, never a traceback unasked."""
 
     def invoke(self, ctx: Any) -> Any:
+        wants_json = "--json" in [*ctx._protected_args, *ctx.args]
         try:
             return super().invoke(ctx)
         except (typer.Exit, typer.Abort):
@@ -53,15 +59,28 @@ class _Group(TyperGroup):
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         except BrokenPipeError:
+            _give_up_output()
             sys.stderr.close()  # the reader of our output is gone: nobody to tell
             raise typer.Exit(ExitCode.FAILED) from None
         except Exception as error:
-            if hasattr(
-                error, "format_message"
-            ):  # a usage error of the command line library, which shows itself
-                raise
+            if hasattr(error, "format_message"):  # a usage error of the command line library
+                if not wants_json or not getattr(error, "ctx", None):
+                    raise  # it shows itself
+                session(ctx).json = True
+                what = error.format_message().rstrip(".")
+                error = ConfigError(f"{what}.", f"See `{getattr(error, 'ctx').command_path} -h`.")  # noqa: B009
+            if isinstance(error, OSError) and error.errno in _FULL:
+                _give_up_output()
             report(ctx, error)
             raise typer.Exit(as_ours(error).exit_code) from None
+
+
+def _give_up_output() -> None:
+    """Nothing more can be written: what is left in the buffer must not fail once more at the end."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def as_ours(error: BaseException) -> NymgateError:
@@ -78,6 +97,8 @@ def as_ours(error: BaseException) -> NymgateError:
         from nymgate.wiring import explain
 
         return explain(cast("MixnetError | ExitError", error))
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return NymgateError(f"Writing failed: {error.strerror}.", "Make room, or write elsewhere.")
     ours = NymgateError(
         f"Internal error ({type(error).__name__}).", "Run again with -vv and report what it says."
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from nymgate.cli.options import SharedFlags, network_folder, with_shared_flags
-from nymgate.errors import CommandRefused, NymgateError
+from nymgate.errors import ConfigError, NymgateError
 
 if TYPE_CHECKING:
     from nymgate.config import Config
@@ -68,7 +68,7 @@ def debug_dump(
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as opened:
             opened.write(text)
     except OSError as error:
-        raise CommandRefused(
+        raise ConfigError(
             f"The report cannot be written to {file}: {error.strerror}.", "Name another file."
         ) from error
     if shared.quiet == 0:

@@ -1,5 +1,6 @@
 """`nymgate exec`: a command whose only way out is the proxy."""
 
+import json
 import os
 from typing import Annotated
 
@@ -90,11 +91,12 @@ def exec_(
         login = login_of(user, password_file, settings.access.users_file, from_stdin=False)
 
         def say(text: str) -> None:
-            if state.verbosity >= 0:
+            if state.verbosity >= 0 and not state.json:
                 typer.echo(f"nymgate: {text}", err=True)
 
         def warn(text: str) -> None:
-            typer.echo(f"nymgate: {text}", err=True)
+            shown = json.dumps({"warning": text}, ensure_ascii=False) if state.json else f"nymgate: {text}"
+            typer.echo(shown, err=True)
 
         async def main() -> None:
             nonlocal result

@@ -19,7 +19,7 @@ from nymgate.cli.options import (
     begin,
     level_flag,
 )
-from nymgate.errors import DependencyFailed, ExitCode
+from nymgate.errors import DataFolderError, DependencyFailed, ExitCode
 
 if TYPE_CHECKING:
     from nymgate.purse.money_io import Money
@@ -80,9 +80,15 @@ def up(
     effective = load_configuration(None, {"data_dir": data_dir})
     configure_logs(level=level_flag(state) or "warning", style="json" if as_json else "auto")
     folder = data_folder(effective.config, os.environ)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataFolderError(
+            f"The data folder {folder} cannot be made: {error.strerror}.",
+            "Choose another with --data-dir, or correct its permissions.",
+        ) from error
 
-    from nym_localnet.errors import LocalnetError
+    from nym_localnet.errors import BadOptions, LocalnetError
     from nym_localnet.localnet_io import Localnet, summary
     from nym_localnet.options import LocalnetOptions, Mode
     from nym_localnet.payment_options import PaymentOptions
@@ -113,12 +119,14 @@ def up(
     try:
         run_loop(main())
     except LocalnetError as error:
+        refused = isinstance(error, BadOptions)
+        what = "There can be no such local network" if refused else "The local network failed"
         raise DependencyFailed(
-            f"The local network failed: {str(error).rstrip('.')}.",
-            "Correct the options, or run again with -v.",
+            f"{what}: {str(error).rstrip('.')}.",
+            "Correct the options." if refused else "Run again with -v.",
             layer="localnet",
             code="E_LOCALNET",
-            exit_code=ExitCode.FAILED,
+            exit_code=ExitCode.USAGE if refused else ExitCode.FAILED,
         ) from error
 
 

@@ -6,6 +6,8 @@ from typing import Final
 from nymgate.watch.events import KINDS
 
 PREFIX: Final = "/api"
+API_CODE: Final = "E_API"
+"""The identifier where the request itself is refused: by whom, how or what it asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +107,9 @@ a name that is neither `localhost` nor in `listen.web_names`. Keep the token sec
 budget.
 
 Errors are `{"error": {"code", "layer", "what", "todo"}}`, with the identifiers of [refusals](refusals.md) and of the
-commands. Status codes: 400 wrong parameters, 401 no or a wrong token, 402 not enough funds or tickets, 403 refused by
-budget, policy or access rules, 404 there is no such thing here, 409 somebody else is at it, 503 the network is out of
-reach.
+commands, and `E_API` where the request itself is refused. Status codes: 400 wrong parameters, 401 no or a wrong token,
+402 not enough funds or tickets, 403 refused by budget, policy or access rules, 404 there is no such thing here, 405
+not with this method, 409 somebody else is at it, 503 the network is out of reach.
 
 | | does | takes |
 |---|---|---|"""

@@ -13,13 +13,13 @@ import structlog
 from aiohttp import web
 
 from nymgate.apps.reachable import Reachable
-from nymgate.errors import CommandRefused, ConfigError, ExitCode, NymgateError
+from nymgate.errors import CommandRefused, ConfigError, DependencyFailed, ExitCode, NymgateError
 from nymgate.exits.pool import ExitState
 from nymgate.logs import RECENT
 from nymgate.purse.money import explain_money, explain_refusal
 from nymgate.purse.topup_plan_io import plan_fields, planned_purchases, refusal_fields
 from nymgate.watch.asking_io import NotRunning, ask_folder
-from nymgate.watch.control_api import OPERATIONS, PREFIX
+from nymgate.watch.control_api import API_CODE, OPERATIONS, PREFIX
 from nymgate.watch.events import changes
 from nymgate.watch.health import Health
 from nymgate.watch.health_json import health_body
@@ -101,9 +101,21 @@ def routes(controls: Controls) -> list[web.RouteDef]:
     """The operations of ``control_api``, for a server that has asked who it is already."""
     handlers = Handlers(controls)
     return [
-        web.route(one.method, PREFIX + one.path, _explained(getattr(handlers, one.name)))
-        for one in OPERATIONS
+        *(
+            web.route(one.method, PREFIX + one.path, _explained(getattr(handlers, one.name)))
+            for one in OPERATIONS
+        ),
+        web.route("*", PREFIX + "{rest:(/.*)?}", _unknown),
     ]
+
+
+async def _unknown(request: web.Request) -> web.StreamResponse:
+    allowed = {one.method for one in OPERATIONS if request.path == PREFIX + one.path}
+    if not allowed:
+        return denied(404, "The control API has no such path.", f"GET {PREFIX}/ lists what there is.")
+    said = denied(405, "That path takes another method.", f"GET {PREFIX}/ lists what there is.")
+    said.headers["Allow"] = ", ".join(sorted(allowed))
+    return said
 
 
 def _explained(
@@ -126,6 +138,13 @@ def refused(error: NymgateError, status: int | None = None) -> web.Response:
     """An error as an answer."""
     said = {"code": error.code, "layer": error.layer, "what": error.what, "todo": error.todo}
     return _json({"error": said}, status=status or _STATUS.get(error.exit_code, 500))
+
+
+def denied(status: int, what: str, todo: str) -> web.Response:
+    """An answer to one who may not ask, or asks for what there is not: an error like the others."""
+    return refused(
+        DependencyFailed(what, todo, layer="proxy", code=API_CODE, exit_code=ExitCode.REFUSED), status
+    )
 
 
 def _json(data: Any, status: int = 200) -> web.Response:

@@ -28,7 +28,7 @@ from nymgate.units import join_address
 from nymgate.watch.control_api import PREFIX
 from nymgate.watch.exporter_io import bound
 from nymgate.watch.page import inside, title, where, whole_page
-from nymgate.watch.steering_io import Controls, routes
+from nymgate.watch.steering_io import Controls, denied, routes
 
 log = structlog.get_logger("nymgate.web")
 
@@ -125,34 +125,40 @@ class WebServer:
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         problem = self._problem(request)
         if problem is not None:
-            return _said(*problem)
+            return _said(*problem, as_json=_is_api(request))
         try:
             response = await handler(request)
         except web.HTTPException as error:
-            return _said(error.status, error.text or error.reason, dict(error.headers))
+            return _said(error.status, error.text or error.reason, more=dict(error.headers))
         if not response.prepared:
             response.headers.update(HEADERS)
         return response
 
-    def _problem(self, request: web.Request) -> tuple[int, str] | None:
+    def _problem(self, request: web.Request) -> tuple[int, str, str] | None:
+        """Status, what is wrong and what to do; None if there is nothing."""
         peer = request.remote
         if peer is None or not self._permits(peer):
-            return 403, "This machine may not ask here: see [access] allow."
+            return 403, "This machine may not ask here.", "See [access] allow."
         if not self._is_ours(request.host):
             return (
                 403,
+                "That is no name of this page.",
                 "Ask by address, as http://127.0.0.1 and the port, or name the host in [listen] web_names.",
             )
-        is_api = request.path == PREFIX or request.path.startswith(f"{PREFIX}/")
+        is_api = _is_api(request)
         site = request.headers.get("Sec-Fetch-Site", "none")
         shown = request.headers.get("Sec-Fetch-Mode") == "navigate" and request.method == "GET" and not is_api
         if site not in ("none", "same-origin") and not shown:
-            return 403, "Another site asks: refused."
+            return 403, "Another site asks: refused.", "Ask from this page, or from a program."
         origin = request.headers.get("Origin")
         if origin is not None and urlsplit(origin).netloc.lower() != request.host.lower():
-            return 403, "Another site asks: refused."
+            return 403, "Another site asks: refused.", "Ask from this page, or from a program."
         if is_api and not self._has_token(request):
-            return 401, "The control API wants its token: Authorization: Bearer, and what web.token holds."
+            return (
+                401,
+                "The control API wants its token.",
+                "Send it as Authorization: Bearer, and what web.token holds.",
+            )
         return None
 
     def _is_ours(self, host: str) -> bool:
@@ -193,11 +199,22 @@ class WebServer:
         return web.Response(text=self._assets[name], content_type=ASSETS[name])
 
 
-def _said(status: int, text: str, more: dict[str, str] | None = None) -> web.Response:
+def _is_api(request: web.Request) -> bool:
+    return request.path == PREFIX or request.path.startswith(f"{PREFIX}/")
+
+
+def _said(
+    status: int, what: str, todo: str = "", *, more: dict[str, str] | None = None, as_json: bool = False
+) -> web.Response:
     kept = {name: value for name, value in (more or {}).items() if name in ("Allow", "Location")}
     if status == 401:
         kept["WWW-Authenticate"] = "Bearer"
-    return web.Response(status=status, text=text.rstrip() + "\n", headers=HEADERS | kept)
+    if as_json:
+        response = denied(status, what, todo)
+        response.headers.update(HEADERS | kept)
+        return response
+    text = f"{what.rstrip()} {todo}".rstrip()
+    return web.Response(status=status, text=f"{text}\n", headers=HEADERS | kept)
 
 
 def token_for(folder: Path, configured: str) -> str:
