@@ -272,6 +272,21 @@ async def test_a_kept_folder_brings_the_same_network_back(tmp_path: Path) -> Non
         assert (net.nym_api_url, net.exit_address) == (url, address)
 
 
+async def test_a_network_leaves_the_file_of_another_one_alone(tmp_path: Path) -> None:
+    published = tmp_path / "localnet.toml"
+    not_a_folder = tmp_path / "file"
+    not_a_folder.write_text("")
+    async with Localnet(LocalnetOptions(network_file=published)) as net:
+        failed = LocalnetOptions(data_dir=not_a_folder / "folder", network_file=published)
+        with pytest.raises(BadOptions, match="cannot be made"):
+            await Localnet(failed).start()
+        assert net.nym_api_url in published.read_text()
+        async with Localnet(LocalnetOptions(network_file=published)) as later:
+            await net.close()
+            assert later.nym_api_url in published.read_text()
+    assert not published.exists()
+
+
 async def test_remembered_ports_that_are_taken_are_replaced(tmp_path: Path) -> None:
     options = LocalnetOptions(data_dir=tmp_path, exits=0)
     async with Localnet(options) as net:
