@@ -16,7 +16,13 @@ from typing import Protocol, TypeVar
 
 import aiohttp
 
-from nym_mixnet.described import PATH_DESCRIBED, DescribedNode, DescribedPage, parse_described_page
+from nym_mixnet.described import (
+    PATH_DESCRIBED,
+    PATH_DESCRIBED_V1,
+    DescribedNode,
+    DescribedPage,
+    parse_described_page,
+)
 from nym_mixnet.errors import BadTopologyFile, MalformedTopology, NymApiError, TopologyError, printable
 from nym_mixnet.nym_api import (
     MINIMUM_GATEWAY_PERFORMANCE_PERCENT,
@@ -41,6 +47,10 @@ _BINCODE = "application/bincode"
 _JSON = "application/json"
 
 _Body = TypeVar("_Body")
+
+
+class _NoSuchRoute(NymApiError):
+    """The directory answers, but does not know that path."""
 
 
 class TopologySource(Protocol):
@@ -205,11 +215,17 @@ class _NymApi:
         return whole
 
     async def described(self) -> list[DescribedNode]:
-        """All pages of the described nodes."""
+        """All pages of the described nodes, by the older route where there is no newer one."""
+        try:
+            return await self._described(PATH_DESCRIBED)
+        except _NoSuchRoute:
+            return await self._described(PATH_DESCRIBED_V1)
+
+    async def _described(self, path: str) -> list[DescribedNode]:
         found: dict[int, DescribedNode] = {}
         seen = page = 0
         while True:
-            part: DescribedPage = await self.get(PATH_DESCRIBED, parse_described_page, page)
+            part: DescribedPage = await self.get(path, parse_described_page, page)
             found.update((node.node_id, node) for node in part.nodes)
             seen += part.listed
             if not part.listed or seen >= part.total:
@@ -227,7 +243,7 @@ class _NymApi:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise NymApiError(f"{url} cannot be reached: {_cause(error)}") from error
         if response.status == 404:
-            raise NymApiError(f"{url} does not exist there: is this the address of a nym-api?")
+            raise _NoSuchRoute(f"{url} does not exist there: is this the address of a nym-api?")
         if not 200 <= response.status < 300:
             said = printable(body[:300].decode("utf-8", "replace"), 200)
             raise NymApiError(f"{url} answered {response.status}: {said}")

@@ -12,7 +12,12 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nym_mixnet.described import PATH_DESCRIBED, DescribedNode, encode_described_page
+from nym_mixnet.described import (
+    PATH_DESCRIBED,
+    PATH_DESCRIBED_V1,
+    DescribedNode,
+    encode_described_page,
+)
 from nym_mixnet.errors import MalformedTopology, NymApiError, TopologyUnusable
 from nym_mixnet.nym_api import (
     NO_UPDATES,
@@ -224,6 +229,13 @@ async def test_described_nodes_by_pages(directory):
     directory.answers[PATH_DESCRIBED] = page_of
     assert await source(directory.url).described_nodes() == described
     assert directory.asked == [(PATH_DESCRIBED, page) for page in range(3)]
+
+
+async def test_described_nodes_of_a_directory_that_has_only_the_older_route(directory):
+    described = [DescribedNode(1, bytes(32), bytes(32), ("127.0.0.1",))]
+    directory.answers[PATH_DESCRIBED_V1] = lambda _: json_response(encode_described_page(described))
+    assert await source(directory.url).described_nodes() == described
+    assert directory.asked == [(PATH_DESCRIBED, 0), (PATH_DESCRIBED_V1, 0)]
 
 
 # --- what goes wrong, and fail-over --------------------------------------------------------------------
