@@ -15,16 +15,17 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
-from nym_sphinx import SYSTEM_RNG, MixPacket, Recipient
+from nym_sphinx import SYSTEM_RNG, MixPacket, Recipient, SphinxError
 
 from .bank import SurbBank
 from .client_records import ClientOptions, ClientStats, ReceivedMessage
 from .core import ClientCore
-from .errors import LinkDown, MixnetError, TopologyError, TopologyUnusable
+from .errors import LinkDown, MixnetError, StoreError, TopologyError, TopologyUnusable
 from .gateway_io import GatewayLink, LinkOptions, LinkState, LinkStats
 from .lanes import Lane
 from .nym_api import KeyRotationInfo
@@ -43,6 +44,7 @@ TOPOLOGY_REFRESH_SECONDS = 300.0
 TOPOLOGY_FAILURES_BEFORE_UNUSABLE = 10
 DEFAULT_FRESHNESS_SECONDS = 450.0  # an eighth of a one-hour epoch
 FLUSH_INTERVAL_SECONDS = 2.0
+STORE_RETRY_SECONDS = 2.0  # a folder that cannot be written, such as on a full disk, is tried again so soon
 LINK_FULL_SECONDS = 0.25  # a send that took so long found the link full
 DRAIN_SECONDS = 5.0
 TIMER_GRAIN_SECONDS = 0.001
@@ -118,6 +120,7 @@ class MixnetClient:
         self._lane_waiters: dict[int, list[asyncio.Future[None]]] = {}
         self._tasks = TaskSet("mixnet client")
         self._topology_failures = 0
+        self._tags_to_store: set[Recipient] = set()
         self._reads_in_slots = profile.costs().packets_per_second >= SLOTS_ENOUGH_TO_READ_IN
         self.on_message: Callable[[ReceivedMessage], None] = _nobody_listens
 
@@ -372,13 +375,12 @@ class MixnetClient:
             banks.tick(loop.time())
             while (supply := self.core.next_supply()) is not None:
                 try:
-                    await self._ensure_tag(supply.recipient)
                     surbs, issued = self.core.make_surbs(supply.recipient, supply.count, time.time())
-                    await self._persist(issued)
-                    self.core.queue_supply(supply, surbs)
-                except TopologyError as error:
+                except (TopologyError, SphinxError) as error:
                     log.warning("no reply SURBs can be made: %s", error)
                     break
+                await self._patiently(partial(self._prepare, supply.recipient, issued))
+                self.core.queue_supply(supply, surbs)
                 self._wake.set()
                 await asyncio.sleep(0)
 
@@ -424,12 +426,28 @@ class MixnetClient:
             self.core.purge_reply_surbs(asyncio.get_running_loop().time(), time.time(), self._rotation_info)
             expired = self.core.reply_keys.expire(time.time())
             if expired:
-                await self._store.remove_reply_keys(expired)
+                await self._patiently(partial(self._store.remove_reply_keys, expired))
 
     async def _flush(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_INTERVAL_SECONDS)
-            await self._flush_used_keys()
+            await self._patiently(self._flush_used_keys)
+
+    async def _patiently(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do this, if need be when the data folder can be written again: what everybody needs must not end."""
+        said = False
+        while True:
+            try:
+                return await work()
+            except StoreError as error:
+                if not said:
+                    log.warning("%s; tried again until it can", error)
+                said = True
+                await asyncio.sleep(STORE_RETRY_SECONDS)
+
+    async def _prepare(self, recipient: Recipient, issued: list[IssuedKey]) -> None:
+        await self._ensure_tag(recipient)
+        await self._persist(issued)
 
     # ---- helpers -----------------------------------------------------------------------------------------------
 
@@ -489,8 +507,10 @@ class MixnetClient:
 
     async def _ensure_tag(self, recipient: Recipient) -> None:
         tag, new = self.core.sender_tag(recipient)
-        if new:
+        if new or recipient in self._tags_to_store:
+            self._tags_to_store.add(recipient)
             await self._store.put_sender_tag(recipient.encode(), tag)
+            self._tags_to_store.discard(recipient)
 
     async def _persist(self, issued: list[IssuedKey]) -> None:
         await self._store.add_reply_keys(
@@ -500,15 +520,23 @@ class MixnetClient:
     async def _flush_used_keys(self) -> None:
         used, self.core.used_digests = self.core.used_digests, []
         if used:
-            await self._store.remove_reply_keys(used)
+            try:
+                await self._store.remove_reply_keys(used)
+            except StoreError:
+                self.core.used_digests += used
+                raise
 
     async def _stop(self) -> None:
         await self._tasks.close()
         if self._link is not None:
             await self._link.close()
-        if self._core is not None:
-            await self._flush_used_keys()
-        await self._store.close()
+        try:
+            if self._core is not None:
+                await self._flush_used_keys()
+        except StoreError as error:
+            log.warning("%s; reply keys that were used stay in it", error)
+        finally:
+            await self._store.close()
 
     def _frame(self, frame: bytes) -> None:
         for message in self.core.receive(frame, asyncio.get_running_loop().time()):
