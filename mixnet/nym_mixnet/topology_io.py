@@ -83,8 +83,9 @@ class NymApiSource:
     """Topology by the routes of a nym-api. `urls`: base addresses, e.g.
     ``https://validator.nymtech.net/api``.
 
-    `on_date` is told the `Date` header of each answer, and our Unix times before and after it. `connector_factory`,
-    which may be changed at any time, makes the connector of each call: through a proxy, for instance.
+    `on_date` is told the `Date` header of each answer, and our Unix times before and after it; not of one that lay in
+    a cache, whose date is of the past. `connector_factory`, which may be changed at any time, makes the connector of
+    each call: through a proxy, for instance.
     """
 
     def __init__(
@@ -237,7 +238,8 @@ class _NymApi:
         try:
             async with self._http.get(url, params={} if page is None else {"page": page}) as response:
                 stated = response.headers.get("Date")
-                if stated is not None and self._on_date is not None:
+                from_cache = response.headers.get("Age", "0").strip() != "0"
+                if stated is not None and not from_cache and self._on_date is not None:
                     self._on_date(stated, sent, time.time())
                 body = await self._read(response, url)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:

@@ -53,6 +53,20 @@ async def test_nothing_is_taken_from_the_environment(monkeypatch: pytest.MonkeyP
     assert "Cookie" not in asked[0]
 
 
+async def test_the_date_of_an_answer_that_lay_in_a_cache_says_nothing_about_our_clock() -> None:
+    headers = [{}, {"Age": "0"}, {"Age": "290"}, {"Age": "odd"}]
+    stated = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.Response(text=BODY, headers={"Date": "Fri, 02 Jan 2026 03:04:05 GMT", **headers.pop(0)})
+
+    async with directory(answer) as source:
+        fresh = NymApiSource([source.current_url], on_date=lambda date, *_: stated.append(date))
+        while headers:
+            await fresh.key_rotation_info()
+    assert stated == ["Fri, 02 Jan 2026 03:04:05 GMT"] * 2
+
+
 async def test_the_limit_holds_for_what_a_compressed_body_becomes() -> None:
     bomb = gzip.compress(b" " * 5_000_000)
     assert len(bomb) < 100_000
