@@ -15,6 +15,8 @@ from nymgate.refusals import REFUSALS
 GREETING = b"\x05\x01\x00"
 CHOSEN = Answer(b"\x05\x00")
 LOGIN = Answer(b"\x05\x02")
+MAPPED = ipaddress.ip_address("::ffff:1.2.3.4")
+"""Python 3.13 writes it another way than 3.11; both mean the same."""
 
 
 def login(name: bytes, password: bytes) -> bytes:
@@ -59,7 +61,7 @@ def feed(request):
         (by_name(b"1.2.3.4", 80), Target("1.2.3.4", 80)),
         (request(1, bytes((192, 0, 2, 7)), 80), Target("192.0.2.7", 80)),
         (request(4, ipaddress.ip_address("2001:db8::7").packed, 22), Target("2001:db8::7", 22)),
-        (request(4, ipaddress.ip_address("::ffff:1.2.3.4").packed, 22), Target("::ffff:102:304", 22)),
+        (request(4, MAPPED.packed, 22), Target(str(MAPPED), 22)),
     ],
 )
 @pytest.mark.parametrize("greeting", [GREETING, b"\x05\x02\x00\x01", b"\x05\x03\x80\x01\x00"])
