@@ -66,7 +66,7 @@ _REFUSED: Final[dict[int, tuple[type[TransactionRefused], str, str]]] = {
     SdkCode.INSUFFICIENT_FEE: (
         FeeTooLow,
         "The node asks for a higher fee than this network's gas price.",
-        "Use another RPC endpoint or set a higher gas price.",
+        "Use another RPC endpoint.",
     ),
     SdkCode.MEMPOOL_FULL: (MempoolFull, "The node's mempool is full.", "Try again later."),
     SdkCode.WRONG_SEQUENCE: (
