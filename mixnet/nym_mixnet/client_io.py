@@ -332,7 +332,8 @@ class MixnetClient:
                     # Being woken costs an idle client more than what it is woken for: read in the next slot.
                     for _ in range(ROUNDS_TO_READ):
                         await asyncio.sleep(0)
-                    link.hold_reading()
+                    if not core.paused:  # there is no next slot for one that has gone to sleep meanwhile
+                        link.hold_reading()
             else:
                 link.resume_reading()
 

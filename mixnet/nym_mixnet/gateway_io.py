@@ -169,7 +169,7 @@ class GatewayLink:
 
     def hold_reading(self) -> None:
         """Leave what the gateway sends in the system's buffer until `resume_reading`, which must not be long."""
-        if self._socket is not None and self.ready:
+        if self._socket is not None and self.ready and not self._stop.is_set():
             self._socket.hold_reading()
 
     def resume_reading(self) -> None:
@@ -201,6 +201,7 @@ class GatewayLink:
                 keep.result()  # it never returns: this raises what ended it
         finally:
             self._stop.set()
+            self.resume_reading()  # who held it is ending as well
             try:
                 await self._claims.last_answer()
                 await tasks.close()

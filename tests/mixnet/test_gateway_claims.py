@@ -226,6 +226,30 @@ async def test_closing_waits_for_the_answer_to_a_ticket_and_pays_no_other() -> N
         assert not h.link.stats.claiming
 
 
+async def test_the_last_answer_is_read_even_if_reading_was_held_back() -> None:
+    purse, asked = Purse(), asyncio.Event()
+    async with MiniGateway() as gateway:
+        async with linked(gateway) as h:
+            await h.ready()
+        gateway.allowance = 1_000_000
+
+        async def answer_late(socket: Any) -> None:
+            await asked.wait()
+            await socket.send_str(BandwidthResponse(TICKET_BYTES).encode())
+
+        gateway.on_claim = answer_late
+        async with linked(gateway, tickets=purse, store=h.store) as h:
+            await h.ready()
+            await h.until(lambda: bool(gateway.tickets))
+            h.link.hold_reading()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(h.link.close())
+                await asyncio.sleep(0.05)
+                h.link.hold_reading()
+                asked.set()
+        assert purse.settled == [(ACCEPTED, TICKET_BYTES)]
+
+
 @pytest.mark.parametrize("turns", range(12))
 async def test_a_ticket_that_is_ready_in_the_moment_of_closing_is_not_lost(turns: int) -> None:
     purse = Purse(slow=asyncio.Event())

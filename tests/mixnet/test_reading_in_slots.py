@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from nym_localnet import Localnet, LocalnetOptions
-from nym_mixnet import PROFILES, MemoryStore, MixnetClient, NymApiSource, ReceivedMessage
+from nym_mixnet import PROFILES, MemoryStore, MixnetClient, NymApiSource, ReceivedMessage, client_io
 from nym_mixnet.gateway_io import GatewayLink
 from tests.localnet.harness import until
 
@@ -72,6 +73,19 @@ async def test_a_client_that_goes_to_sleep_goes_on_reading(
         await idle.pause()
         await sender.send_plain(idle.address, b"wake up")
         await until(lambda: messages, "the message")
+
+
+async def test_who_goes_to_sleep_while_it_reads_holds_nothing_back(
+    network: Localnet, holds: list[GatewayLink], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_io, "ROUNDS_TO_READ", 5_000)  # it reads for most of the time
+    async with client(network) as idle:
+        await until(lambda: holds, "the reading is held back")
+        await asyncio.sleep(0.01)
+        await idle.pause()
+        before = len(holds)
+        await asyncio.sleep(1.0)
+        assert len(holds) == before
 
 
 async def test_a_stream_that_waits_is_not_held_back(network: Localnet, holds: list[GatewayLink]) -> None:
