@@ -60,6 +60,10 @@ __all__ = ["GatewayLink", "LinkOptions", "LinkState", "LinkStats"]
 
 _LOG = logging.getLogger(__name__)
 
+_EARLY_DROPS = 2
+"""After so many connections that were taken and dropped before the session stood, the next address is tried. One may
+be a gateway that restarts; more are a terminator without its gateway, or somebody else's websocket."""
+
 
 class GatewayLink:
     """Our session with one gateway. `on_frame` gets each pushed payload (message or ack) as it arrives."""
@@ -110,6 +114,7 @@ class GatewayLink:
         self._last_failure = ""
         self._failures_in_row = 0
         self._url_shift = 0
+        self._dropped_early = 0
         self._saved_allowance: int | None = None
 
     # ---- what the owner uses -----------------------------------------------------------------------------
@@ -250,8 +255,11 @@ class GatewayLink:
             return self._rng.uniform(0.5, 1.0) * options.backoff_limit_seconds
         if isinstance(error, DuplicateSession):
             return max(pause, options.duplicate_wait_seconds)
-        if self._ready_since is None and isinstance(error, GatewayProtocolError):
+        if self._ready_since is None and (
+            isinstance(error, GatewayProtocolError) or self._dropped_early >= _EARLY_DROPS
+        ):
             self._url_shift += 1  # something else may be listening there
+            self._dropped_early = 0
         return pause
 
     async def _forget_registration(self) -> None:
@@ -270,6 +278,8 @@ class GatewayLink:
             try:
                 await self._serve(socket)
             except (GatewayUnreachable, LinkDown):
+                if self._ready_since is None:
+                    self._dropped_early += 1
                 raise
             except BaseException:  # refused, or we are closing: the connection itself is sound
                 await socket.say_goodbye()
@@ -355,6 +365,7 @@ class GatewayLink:
         )
         self._session, self._socket = session, socket
         self._ready_since = self._clock()
+        self._dropped_early = 0
         self.stats.sessions += 1
         self.stats.last_error = None
         self._allowance_changed()

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from nym_mixnet.errors import LinkDown, OutOfBandwidth, StoreError
 from nym_mixnet.gateway_io import GatewayLink, LinkOptions, LinkState
@@ -276,6 +277,37 @@ async def test_each_address_is_tried() -> None:
             await h.ready()
             assert h.link.stats.url == f"ws://127.0.0.1:{gateway.port}"
             assert h.link.stats.failures == {}
+
+
+async def test_an_address_that_only_takes_and_drops_connections_is_left_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken = 0
+
+    async def take_and_drop(request: web.Request) -> web.StreamResponse:
+        nonlocal taken
+        taken += 1
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.close()
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/", take_and_drop)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        elsewhere = f"ws://127.0.0.1:{runner.addresses[0][1]}"
+        async with MiniGateway() as gateway:
+            good = f"ws://127.0.0.1:{gateway.port}"
+            monkeypatch.setattr(RoutingNode, "gateway_urls", lambda _: [elsewhere, good])
+            async with linked(gateway) as h:
+                await h.ready()
+                assert h.link.stats.url == good
+                assert h.link.stats.failures == {"GatewayUnreachable": taken}
+    finally:
+        await runner.cleanup()
 
 
 async def test_a_wrong_identity_at_the_address_is_not_accepted() -> None:
