@@ -21,8 +21,13 @@ from nym_credentials.topup.control import Assessment, Decision, Need
 from nym_credentials.topup.hindrances import WORDS, Hindrance, Supply
 from nym_credentials.topup.settings import BudgetLimits
 from nym_credentials.topup.topup_io import TopUpStatus
+from nym_mixnet.tasks_io import TaskSet
+from nymgate import wiring
+from nymgate.config_layers import load
 from nymgate.errors import Reply
+from nymgate.purse import purse_io
 from nymgate.purse.budget import judge_quote, payments_of
+from nymgate.purse.purse_io import Purse
 from nymgate.purse.sources_io import Spender
 from nymgate.purse.supply import Circumstances, refusal, supply_state
 from nymgate.purse.topup_runner_io import TopUpRunner
@@ -257,3 +262,30 @@ async def test_links_that_wait_for_tickets_hear_of_them(before, after, told):
     link.told, topup.status = 0, lambda: after
     runner.note_change(after)
     assert bool(link.told) is told
+
+
+async def test_no_book_is_thrown_away_by_a_clock_that_nobody_confirms(tmp_path, monkeypatch):
+    monkeypatch.setattr(purse_io, "CLOCK_POLL_SECONDS", 0.01)
+    plan = wiring.make_plan(load(environ={"HOME": str(tmp_path)}).config, tmp_path)
+    ahead = NOW + 10 * 86_400
+    clock = [ahead]
+    purse = Purse(plan.money, rng=random.Random(1), clock=lambda: clock[0])
+    forgotten, done = [], asyncio.Event()
+
+    class Store:
+        async def forget_expired(self, today):
+            forgotten.append(today)
+            done.set()
+
+    purse.money._store = Store()
+    async with TaskSet("test") as tasks:
+        tasks.spawn(purse._forget_expired(), name="expired books")
+        await asyncio.sleep(0.05)
+        purse.watch.compared(NOW, ahead, ahead)
+        await asyncio.sleep(0.05)
+        assert not forgotten
+        clock[0] = NOW
+        purse.watch.compared(NOW, NOW, NOW)
+        async with asyncio.timeout(60):
+            await done.wait()
+    assert forgotten == [datetime.fromtimestamp(NOW, UTC).date()]

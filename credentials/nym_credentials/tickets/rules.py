@@ -78,6 +78,11 @@ class ClockWatch:
         """A gateway refused a ticket for its time: who is wrong will show at the next comparison."""
         self._doubted_unix = now_unix
 
+    def agrees(self, now_unix: float) -> bool:
+        """Whether our clock was found right a short while ago: asked before what cannot be undone."""
+        recent = abs(now_unix - self._compared_unix) <= SKEW_MEMORY_SECONDS
+        return recent and self.skew_seconds is not None and abs(self.skew_seconds) <= self.max_skew_seconds
+
     def check(self, now_unix: float) -> None:
         """Raises `ClockSkewed` if gateways would refuse a payment of now."""
         if self._doubted_unix is not None and abs(now_unix - self._doubted_unix) < DOUBT_SECONDS:

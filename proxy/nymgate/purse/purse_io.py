@@ -30,6 +30,8 @@ log = structlog.get_logger("nymgate.purse")
 RESUME_FIRST_SECONDS: Final = 5.0
 RESUME_LIMIT_SECONDS: Final = 600.0
 HOUSEKEEPING_SECONDS: Final = 6 * 3600.0
+CLOCK_POLL_SECONDS: Final = 30.0
+"""How often it is looked whether the clock is right, before books are thrown away by it."""
 REPLICAS_SECONDS: Final = 15.0
 YOUNG_SECONDS: Final = 30.0
 """Who has the store open for less than this is a command, and no replica."""
@@ -150,6 +152,7 @@ class Purse:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.runner.run(reached), name="top up")
             tasks.create_task(self._finish(reached), name="unfinished purchases")
+            tasks.create_task(self._forget_expired(), name="expired books")
             if self.money.store.shared:
                 tasks.create_task(self._count_replicas(), name="replicas")
 
@@ -162,12 +165,23 @@ class Purse:
                 self._replicas = max(1, len(alive))
             await asyncio.sleep(REPLICAS_SECONDS)
 
+    async def _forget_expired(self) -> None:
+        """Not before others confirm what day it is: a book is gone for good, and clocks are wrong after a power cut."""
+        while True:
+            agrees = self.watch.agrees(self._clock())
+            if agrees:
+                try:
+                    await self.money.store.forget_expired(self.money.today)
+                except CredentialsError:
+                    pass  # whoever needs the store says so
+                except Exception as error:  # the top-up runs beside this, and must not end with it
+                    log.error("books.expired", reason=type(error).__name__, exc_info=error)
+            await asyncio.sleep(HOUSEKEEPING_SECONDS if agrees else CLOCK_POLL_SECONDS)
+
     async def _finish(self, reached: Callable[[], "asyncio.Future[None]"]) -> None:
         failures = 0
         while True:
             try:
-                with contextlib.suppress(CredentialsError):
-                    await self.money.store.forget_expired(self.money.today)
                 if not await self._left_to_finish():
                     failures = 0
                     await asyncio.sleep(HOUSEKEEPING_SECONDS)

@@ -118,3 +118,16 @@ def test_debts_and_pauses():
 
 def test_midnight_as_an_error():
     assert NearMidnight(12.0).wait_seconds == 12.0
+
+
+def test_what_cannot_be_undone_waits_for_a_clock_that_others_confirm():
+    watch = ClockWatch()
+    assert not watch.agrees(MIDNIGHT)
+    watch.compared(MIDNIGHT, MIDNIGHT, MIDNIGHT + 0.5)
+    assert watch.agrees(MIDNIGHT)
+    assert watch.agrees(MIDNIGHT + SKEW_MEMORY_SECONDS)
+    for days in (10, -300):
+        assert not watch.agrees(MIDNIGHT + days * 86_400), "it has jumped since"
+    later = MIDNIGHT + 10 * 86_400
+    watch.compared(MIDNIGHT, later, later)
+    assert not watch.agrees(later)
