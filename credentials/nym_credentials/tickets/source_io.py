@@ -8,13 +8,14 @@ traffic stands still; the payment is made in a thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import date
 from typing import Final
 
-from nym_credentials.errors import TicketUnavailable
+from nym_credentials.errors import StoreError, StoreInUse, StoreUnreachable, StoreUnusable, TicketUnavailable
 from nym_credentials.store.records import Settlement, TakenTicket
 from nym_credentials.store.store_io import TicketStore
 from nym_credentials.tickets.answers import NO_REASON, Cause, answer_for
@@ -40,6 +41,9 @@ OUTCOMES: Final = {
 }
 """The outcomes that the mixnet client names. "refused_unspent" may be a refusal of the gateway, so the ticket is not
 made out anew; the same bytes may go to the same gateway again while they are fresh."""
+
+_NOT_NOW: Final = (StoreUnreachable, StoreInUse, StoreUnusable)
+"""A server that restarts, a disk that is full: what cannot be recorded then can be later."""
 
 _RESENDS: Final = 2
 """How often the same bytes are sent again."""
@@ -129,6 +133,7 @@ class StoredTickets:
         self._sleep = sleep
         self._unavailable = unavailable
         self._held: dict[bytes, StoredTicket] = {}  # by gateway: refused, and perhaps sent again
+        self._owed: dict[tuple[int, int, str], tuple[TakenTicket, Settlement, int | None]] = {}
         self.watch = watch or ClockWatch()
         self.last_refusal = ""
         """Advice that belongs to the last refusal, for people to read."""
@@ -147,6 +152,7 @@ class StoredTickets:
         return ticket
 
     async def _prepare(self, gateway: bytes) -> StoredTicket:
+        await self._settle_owed()
         await self._give_up_held(stale_only=True)
         held = self._held.pop(gateway, None)
         if held is not None:
@@ -163,7 +169,7 @@ class StoredTickets:
             if not until_day_is_certain(self._clock()) and utc_day(self._clock()) == ticket.day:
                 return ticket
             # The day went by while the payment was made. It was never sent: the index is as good as new.
-            await self._store.settle(ticket.taken, Settlement.UNSENT)
+            await self._settle(ticket.taken, Settlement.UNSENT)
 
     async def _sleep_over_midnight(self) -> None:
         while wait := until_day_is_certain(self._clock()):
@@ -176,7 +182,7 @@ class StoredTickets:
             credential = await asyncio.to_thread(self._pay, taken, gateway, today, made_unix)
         except EcashError as error:
             # Something is wrong with this book. It shall not keep others from being spent.
-            await self._store.settle(taken, Settlement.UNSENT)
+            await self._settle(taken, Settlement.UNSENT)
             await self._store.give_up_book(taken.book_id)
             _LOG.error("book %d is given up: no payment can be made of it (%s)", taken.book_id, error)
             raise TicketUnavailable(
@@ -184,7 +190,7 @@ class StoredTickets:
                 "It is set aside; another book is used next, or has to be bought.",
             ) from error
         except BaseException:
-            await self._store.settle(taken, Settlement.UNSENT)
+            await self._settle(taken, Settlement.UNSENT)
             raise
         return StoredTicket(self, taken, gateway, credential, made_unix, today)
 
@@ -212,13 +218,13 @@ class StoredTickets:
             previous = self._held.get(ticket.gateway)
             self._held[ticket.gateway] = ticket
             if previous is not None and previous is not ticket:
-                await self._store.settle(previous.taken, Settlement.REFUSED)
+                await self._settle(previous.taken, Settlement.REFUSED)
             return
         if settlement is Settlement.SPENT and ticket.resends:
             settlement = Settlement.UNKNOWN  # most likely an earlier sending of the same bytes was accepted
         if settlement is Settlement.UNSENT and ticket.resends:
             settlement = Settlement.REFUSED  # not sent this time, but before
-        await self._store.settle(ticket.taken, settlement, available_total=available_total)
+        await self._settle(ticket.taken, settlement, available_total=available_total)
         if settlement is not Settlement.ACCEPTED or available_total is None or self._meter is None:
             return
         if ticket.before is not None:
@@ -241,10 +247,32 @@ class StoredTickets:
     async def close(self) -> None:
         """Gives up tickets that wait to be sent again. The store stays open."""
         await self._give_up_held(stale_only=False)
+        with contextlib.suppress(*_NOT_NOW):
+            await self._settle_owed()
+
+    async def _settle(
+        self, taken: TakenTicket, settlement: Settlement, *, available_total: int | None = None
+    ) -> None:
+        """Records it now, or as soon as the store can be written again."""
+        try:
+            await self._store.settle(taken, settlement, available_total=available_total)
+        except _NOT_NOW as error:
+            _LOG.warning("what became of a ticket (%s) is recorded later: %s", settlement, error)
+            self._owed[taken.book_id, taken.index, taken.claim] = (taken, settlement, available_total)
+
+    async def _settle_owed(self) -> None:
+        for key, (taken, settlement, available_total) in list(self._owed.items()):
+            try:
+                await self._store.settle(taken, settlement, available_total=available_total)
+            except _NOT_NOW:
+                raise
+            except StoreError as error:
+                _LOG.error("what became of a ticket (%s) cannot be recorded: %s", settlement, error)
+            self._owed.pop(key, None)
 
     async def _give_up_held(self, *, stale_only: bool) -> None:
         now = self._clock()
         for gateway, ticket in list(self._held.items()):
             if not (stale_only and ticket.fresh(now)):
                 del self._held[gateway]
-                await self._store.settle(ticket.taken, Settlement.REFUSED)
+                await self._settle(ticket.taken, Settlement.REFUSED)

@@ -16,6 +16,9 @@ from nym_credentials.errors import (
     GatewayOvercharges,
     GatewayPaused,
     OutOfTickets,
+    StoreError,
+    StoreUnreachable,
+    StoreUnusable,
     TicketUnavailable,
 )
 from nym_credentials.store.records import BookState, Settlement
@@ -394,3 +397,46 @@ async def test_the_client_claims_until_the_allowance_is_high_enough(tickets, sto
     assert first == second != third
     totals = await store.totals()
     assert (totals.accepted, totals.in_use, totals.given_up) == (2, 0, 0)
+
+
+@pytest.mark.parametrize("trouble", [StoreUnreachable, StoreUnusable])
+@pytest.mark.parametrize("outcome", ["accepted", NEVER_SENT])
+@pytest.mark.parametrize("then", ["paid again", "closed"])
+async def test_an_outcome_that_cannot_be_stored_is_stored_later(
+    tickets, store, monkeypatch, trouble, outcome, then
+):
+    settle, down = store.settle, True
+
+    async def failing(*what, **more):
+        if down:
+            raise trouble("not now")
+        await settle(*what, **more)
+
+    monkeypatch.setattr(store, "settle", failing)
+    ticket = await tickets.prepare(GATEWAY)
+    await ticket.settle(outcome, 5 if outcome == "accepted" else None)
+    assert (await store.totals()).in_use == 1
+    with pytest.raises(trouble):
+        await tickets.prepare(GATEWAY)
+    down = False
+    if then == "closed":
+        await tickets.close()
+    else:
+        await tickets.prepare(GATEWAY)
+    totals = await store.totals()
+    assert (totals.accepted, totals.given_up) == (int(outcome == "accepted"), 0)
+    assert totals.in_use == int(then != "closed")
+
+
+async def test_an_outcome_that_can_never_be_stored_holds_up_no_other_ticket(tickets, store, monkeypatch):
+    settle, answers = store.settle, [StoreUnreachable("not now"), StoreError("it is something else already")]
+
+    async def failing(*what, **more):
+        if answers:
+            raise answers.pop(0)
+        await settle(*what, **more)
+
+    monkeypatch.setattr(store, "settle", failing)
+    await (await tickets.prepare(GATEWAY)).settle("accepted", 5)
+    await (await tickets.prepare(GATEWAY)).settle("accepted", 5)
+    assert (await store.totals()).accepted == 1
