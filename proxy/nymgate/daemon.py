@@ -19,7 +19,8 @@ from nym_mixnet.tasks_io import TaskSet
 from nym_sphinx import SYSTEM_RNG
 from nymgate import wiring
 from nymgate.config import Config
-from nymgate.errors import DataFolderError, NymgateError
+from nymgate.errors import NymgateError
+from nymgate.folder_io import held_folder
 from nymgate.listener.activation_io import READY, STOPPING, notify, reloading
 from nymgate.listener.detect import Speaks
 from nymgate.listener.server import SocksServer
@@ -35,7 +36,7 @@ from nymgate.ways.identity_io import Connected, Identity, Neighbours
 from nymgate.ways.inside_io import inside_connector
 from nymgate.ways.upstream_io import LINK_WAIT_SECONDS, MixnetUpstream
 
-__all__ = ["Connected", "Proxy", "make_folder", "run"]
+__all__ = ["Connected", "Proxy", "run"]
 
 log = structlog.get_logger("nymgate.daemon")
 
@@ -67,8 +68,8 @@ class Proxy:
 
     async def __aenter__(self) -> Self:
         self._tasks = TaskSet("proxy")
-        make_folder(self.plan)
         async with contextlib.AsyncExitStack() as purse_stack, contextlib.AsyncExitStack() as stack:
+            purse_stack.enter_context(held_folder(self.plan.folder))
             if self.plan.money.pay:
                 self.purse = await purse_stack.enter_async_context(Purse(self.plan.money, rng=self._rng))
             self.identities = Identities(self.plan, self._identity)
@@ -200,17 +201,6 @@ class Proxy:
     def hurry(self) -> None:
         """Make the end that follows take no time: nothing queued is waited for."""
         self._hurry = True
-
-
-def make_folder(plan: wiring.Plan) -> None:
-    """Make the data folder, for this user only."""
-    try:
-        plan.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataFolderError(
-            f"The data folder {plan.folder} cannot be made: {error.strerror}.",
-            "Choose another with --data-dir, or correct its permissions.",
-        ) from error
 
 
 Reread = Callable[[], Config]

@@ -20,7 +20,7 @@ import structlog
 from nym_mixnet.tasks_io import TaskSet
 from nym_sphinx import SYSTEM_RNG
 from nymgate import wiring
-from nymgate.daemon import make_folder
+from nymgate.folder_io import held_folder
 from nymgate.listener.activation_io import READY, STOPPING, notify
 from nymgate.listener.detect import Speaks
 from nymgate.listener.server import BACKLOG, listen_error
@@ -112,12 +112,12 @@ class Workers:
         self._hurry = False
 
     async def __aenter__(self) -> Self:
-        make_folder(self.plan)
         self._tasks = TaskSet("workers")
         loop = asyncio.get_running_loop()
         self._all_ready: asyncio.Future[None] = loop.create_future()
         self._first_ready: asyncio.Future[None] = loop.create_future()
         async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(held_folder(self.plan.folder))
             stack.callback(self._close_sockets)
             self._bind()
             fleet = Fleet(self.folders)

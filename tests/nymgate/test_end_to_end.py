@@ -248,11 +248,22 @@ async def test_keys_and_entry_stay_from_start_to_start(network, tmp_path):
 
 
 async def test_a_second_instance_on_the_same_folder_is_refused(network, tmp_path):
-    async with proxy_on(network, tmp_path), Proxy(plan_for(network, tmp_path)) as second:
+    async with proxy_on(network, tmp_path):
         with pytest.raises(StoreBusy) as caught:
-            async with asyncio.timeout(60):
-                await second.ready()
+            async with Proxy(plan_for(network, tmp_path)):
+                pass
         assert caught.value.exit_code is ExitCode.BUSY
+
+
+async def test_it_is_refused_as_well_while_the_first_has_no_way_in(network, tmp_path):
+    network.net.nym_api.faults.refuse = True
+    try:
+        async with Proxy(plan_for(network, tmp_path)):
+            with pytest.raises(StoreBusy):
+                async with Proxy(plan_for(network, tmp_path)):
+                    pass
+    finally:
+        network.net.nym_api.faults.refuse = False
 
 
 async def test_without_a_directory_listeners_are_up_and_refuse_then_recover(network, tmp_path, monkeypatch):

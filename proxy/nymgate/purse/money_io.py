@@ -18,6 +18,7 @@ from uuid import UUID
 from nym_credentials.errors import CredentialsError, PhraseInvalid, PurchaseConflict
 from nymgate.config_layers import environment_name
 from nymgate.errors import ConfigError, DataFolderError, StoreBusy
+from nymgate.folder_io import private_folder
 from nymgate.purse.money import MoneyPlan, NoAccount, StoreKeyChoice, explain_money
 from nymgate.sensitive import Sensitive
 from nymgate.ways.mixnet_connector_io import mixnet_connector
@@ -76,7 +77,7 @@ class Money:
 
         place = self.plan.store
         try:
-            place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(place.folder)
         except OSError as error:
             raise DataFolderError(
                 f"The folder {place.folder} cannot be made: {error.strerror}.",
