@@ -247,6 +247,15 @@ async def test_keys_and_entry_stay_from_start_to_start(network, tmp_path):
     assert len(addresses) == 1
 
 
+async def test_one_that_is_ending_is_not_ready(network, tmp_path):
+    async with proxy_on(network, tmp_path) as proxy:
+        before = await proxy.watch.health()
+        assert before.ready
+        assert await proxy.drain(1.0)
+        after = await proxy.watch.health()
+        assert (after.ready, after.code, after.layers) == (False, "E_SHUTDOWN", before.layers)
+
+
 async def test_a_second_instance_on_the_same_folder_is_refused(network, tmp_path):
     async with proxy_on(network, tmp_path):
         with pytest.raises(StoreBusy) as caught:

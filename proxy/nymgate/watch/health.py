@@ -181,6 +181,20 @@ def _verdict(layers: tuple[Layer, ...], now_unix: float, *, asleep: bool) -> Hea
     )
 
 
+def ending(health: Health) -> Health:
+    """The verdict on a proxy that lets its streams end: whatever its layers do, new streams are refused."""
+    return replace(
+        health,
+        ready=False,
+        state=State.FAILING,
+        layer="proxy",
+        code="E_SHUTDOWN",
+        what="The proxy is ending and takes no more connections.",
+        todo="Start it again when it has ended.",
+        workers_ready=0,
+    )
+
+
 def _all_is_well(asleep: bool) -> str:
     if asleep:
         return "Asleep for want of streams, with the gateway link up: the next stream wakes it."

@@ -16,7 +16,7 @@ from nym_mixnet.client_io import MixnetClient
 from nym_mixnet.client_records import ACK_SECONDS_BOUNDS
 from nymgate import __version__
 from nymgate.listener.listener_io import FIRST_BYTE_BOUNDS_SECONDS
-from nymgate.watch.health import Facts, Health, Probe, Trouble, judge
+from nymgate.watch.health import Facts, Health, Probe, Trouble, ending, judge
 from nymgate.watch.observe_money_io import MoneyView
 from nymgate.watch.snapshot import (
     SHORT_SECONDS_BOUNDS,
@@ -114,7 +114,8 @@ class Observer:
 
     def health(self) -> Health:
         """The verdict on what is known now; asks nobody."""
-        return judge(self.facts())
+        found = judge(self.facts())
+        return ending(found) if self._proxy.server.draining else found
 
     def watched(self) -> "Identity":
         """The identity that the verdict is about: the default one, or while that sleeps one that carries streams."""
