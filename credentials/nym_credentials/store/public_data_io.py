@@ -15,7 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nym_credentials.errors import PublicDataMissing, StoreError
 from nym_credentials.store.core_io import StoreCore
-from nym_credentials.store.tables_io import BookRow, CoinSignaturesRow, DateSignaturesRow, EpochKeyRow
+from nym_credentials.store.tables_io import (
+    BookRow,
+    CoinSignaturesRow,
+    DateSignaturesRow,
+    EpochKeyRow,
+    PurchaseRow,
+)
 from zknym import CoinSignatureSet, DateSignatureSet, EpochKey
 
 PublicData = tuple[EpochKey, CoinSignatureSet, DateSignatureSet]
@@ -98,16 +104,32 @@ class StoredPublicData:
             )
         return key, coins, dates
 
+    async def keep_known(self, connection: AsyncConnection, epoch_id: int, expiration: date) -> None:
+        """Inside of the transaction that brings a book: what is known here of its public data.
+
+        It was kept before, but another process may have seen no use for it until now.
+        """
+        if (key := self._keys.get(epoch_id)) is not None:
+            await keep_epoch_key(connection, self._core, key)
+        if (coins := self._coins.get(epoch_id)) is not None:
+            await keep_coin_signatures(connection, self._core, coins)
+        if (dates := self._dates.get((epoch_id, expiration))) is not None:
+            await keep_date_signatures(connection, self._core, dates)
+
     async def forget_unused(self, today: date) -> None:
-        """Drops date signatures that no book of today needs, and all data of epochs without books."""
+        """Drops date signatures that no book of today needs, and all data of epochs without books.
+
+        While something is being bought nothing of epochs is dropped: it may be for a book that is about to come.
+        """
 
         async def work(connection: AsyncConnection) -> None:
             await connection.execute(delete(DateSignaturesRow).where(DateSignaturesRow.expiration < today))
             in_use = select(BookRow.epoch_id).where(BookRow.expiration >= today)
             dated = select(DateSignaturesRow.epoch_id)
+            buying = select(PurchaseRow.id).where(PurchaseRow.finished.is_(False)).exists()
             for table in (CoinSignaturesRow, EpochKeyRow):
                 await connection.execute(
-                    delete(table).where(table.epoch_id.not_in(in_use), table.epoch_id.not_in(dated))
+                    delete(table).where(table.epoch_id.not_in(in_use), table.epoch_id.not_in(dated), ~buying)
                 )
 
         await self._core.run(work)

@@ -139,7 +139,7 @@ class StoredPurchases(StoredPublicData):
         return await self._select(select(*_COLUMNS).order_by(PurchaseRow.serial.desc()).limit(limit))
 
     async def finish_purchase(self, purchase: Purchase, book: TicketBook) -> Purchase:
-        """In one transaction: the purchase, which is ISSUED, and its book, unspent.
+        """In one transaction: the purchase, which is ISSUED, its book, unspent, and the public data it is spent with.
 
         A purchase that comes from an old backup may have been finished, and spent from, before: its book is suspect.
         Raises `PurchaseConflict`, `BookAlreadyHere`.
@@ -166,6 +166,7 @@ class StoredPurchases(StoredPublicData):
                 state=BookState.SUSPECT if suspect else BookState.ACTIVE,
                 purchase_id=str(purchase.id),
             )
+            await self.keep_known(connection, book.epoch_id, book.expiration)
             self._core.at("finish:begun")
             return saved, await self._core.advance(connection)
 

@@ -13,7 +13,7 @@ from nym_credentials.purchase.records import Deposit, Issuance, Purchase, Signed
 from nym_credentials.purchase.states import PurchaseState
 from nym_credentials.store.records import BookSource, BookState
 from nym_credentials.store.store_io import TicketStore
-from tests.credentials.books import EPOCH, EXPIRATION, TYPE, WORLD, date_signatures, make_book
+from tests.credentials.books import EPOCH, EXPIRATION, TODAY, TYPE, WORLD, date_signatures, make_book
 from zknym import EpochKey, VerificationKey, request_withdrawal
 
 
@@ -148,3 +148,21 @@ async def test_an_epoch_has_one_key(store):
     with pytest.raises(StoreError, match="another master key"):
         await store.purchases.put_epoch_key(EpochKey(EPOCH, foreign))
     assert await store.purchases.epoch_key(EPOCH) == WORLD.epoch_key
+
+
+@pytest.mark.parametrize("planned", [False, True], ids=["before it is planned", "afterwards"])
+async def test_what_another_process_has_no_use_for_is_still_there_when_the_book_comes(store, path, planned):
+    purchase, issued, book = purchase_on_its_way()
+    stored = await store.purchases.add_purchase(purchase) if planned else None
+    await store.purchases.put_epoch_key(WORLD.epoch_key)
+    await store.purchases.put_coin_signatures(WORLD.coin_set)
+    async with await TicketStore.open(path) as other:
+        await other.forget_expired(TODAY)
+        assert (await other.purchases.epoch_key(EPOCH) is not None) is planned
+        await store.purchases.put_date_signatures(date_signatures(EXPIRATION))
+        stored = stored or await store.purchases.add_purchase(purchase)
+        await store.purchases.finish_purchase(issued(stored), book)
+        taken = await other.take(TYPE, TODAY)
+        assert (taken.master, taken.coin_signatures) == (WORLD.epoch_key, WORLD.coin_set)
+        await other.forget_expired(TODAY)
+        assert await other.purchases.for_book(EPOCH, EXPIRATION)
