@@ -151,7 +151,12 @@ class BandwidthClaims:
             if self._ending:  # nobody will be here when it is answered
                 await self._settle(ticket, ClaimAnswered(TicketOutcome.NEVER_SENT))
                 return False
+            before = None if self._allowance.covers_packets else self._allowance.remaining
             answer = await self._pay(ticket, session, send)
+            total = answer.available_total
+            if before is not None and total is not None and total <= before:  # and nothing was sent meanwhile
+                self._failed("the gateway took a ticket and gave nothing for it")
+                return False
         if answer.outcome is TicketOutcome.ACCEPTED:
             self._stats.claims += 1
             self._said.clear()

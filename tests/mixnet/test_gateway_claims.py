@@ -342,6 +342,18 @@ async def test_a_gateway_that_refused_is_left_alone_even_if_tickets_come() -> No
             assert purse.prepared == 1
 
 
+async def test_a_gateway_that_takes_tickets_for_nothing_is_not_fed_with_them() -> None:
+    purse = Purse()
+    never = quick(claim_retry_first_seconds=3_600.0, claim_retry_limit_seconds=3_600.0)
+    async with MiniGateway() as gateway:
+        gateway.ticket_answer = lambda ticket: BandwidthResponse(-1)
+        async with linked(gateway, tickets=purse, options=never) as h:
+            await h.until(lambda: h.link.stats.claims_failed == 1)
+            await asyncio.sleep(0.2)
+            assert purse.prepared == 2, "the first told how much there is"
+            assert h.link.stats.last_error == "the gateway took a ticket and gave nothing for it"
+
+
 async def test_a_source_that_cannot_settle_does_not_end_the_link() -> None:
     purse = Purse(settling_fails=True)
     async with MiniGateway() as gateway, linked(gateway, tickets=purse) as h:
