@@ -80,20 +80,31 @@ async def proxy_on(network, folder, **flags):
 
 @contextlib.asynccontextmanager
 async def echo():
-    """A server that sends back what it gets; yields its port."""
+    """A server that sends back what it gets; yields its port.
+
+    It hangs up at its end: a silent exit keeps its connections, and a server may wait for them.
+    """
+    writers = set()
 
     async def serve(reader, writer):
+        writers.add(writer)
         try:
             while data := await reader.read(4096):
                 writer.write(data)
         except ConnectionError:
             pass
         finally:
+            writers.discard(writer)
             writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
-        yield server.sockets[0].getsockname()[1]
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            server.close()
+            for writer in writers:
+                writer.transport.abort()
 
 
 async def say(proxy, port, host="127.0.0.1"):
