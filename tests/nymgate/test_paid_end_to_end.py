@@ -54,8 +54,8 @@ async def sink():
 async def push(port, target_port, seen, enough):
     """Send through the proxy until `enough()`, no more than `AHEAD` before the target has it.
 
-    So a machine with other things to do slows it down as it slows down the payment that it must not overtake: a
-    profile with a rate of its own would go on, and the gateway get further behind than the price of a ticket allows for.
+    So a machine with other things to do slows it down as it slows down the payment that it must not overtake. A
+    profile with a rate of its own would go on, and the gateway get behind by more than a ticket is bought ahead.
     """
     async with through(port, "127.0.0.1", target_port) as (_reader, writer, reply):
         assert reply == 0
