@@ -17,7 +17,6 @@ A room per idea (docs of each in its module):
 * ``cli``: the commands; ``reference``: their pages, written from the code.
 """
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,10 +24,7 @@ if TYPE_CHECKING:
     from nymgate.apps.library_io import Gateway
     from nymgate.errors import NymgateError
 
-try:
-    __version__ = version("nymgate")
-except PackageNotFoundError:  # a source tree on the import path that nobody installed
-    __version__ = "0+unknown"
+    __version__: str
 
 __all__ = ["Gateway", "NymgateError", "__version__", "httpx_transport"]
 
@@ -41,8 +37,19 @@ _PLACES = {
 
 def __getattr__(name: str) -> Any:
     """What is heavy, or needs something optional, is imported by whoever uses it."""
+    if name == "__version__":
+        return _version()
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
     return getattr(import_module(_PLACES[name]), name)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("nymgate")
+    except PackageNotFoundError:  # a source tree on the import path that nobody installed
+        return "0+unknown"

@@ -328,6 +328,24 @@ def test_help_loads_nothing_heavy():
     assert result.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("module", ["nymgate.cli", "nymgate.cli.tickets", "nymgate.errors", "typer"])
+def test_an_interrupt_while_it_is_still_starting_ends_it_without_a_word(module):
+    code = (
+        "import os, signal, sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "from nymgate.__main__ import main\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "main()\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
+
+
 def test_the_installed_command_works(home):
     command = Path(sys.executable).with_name("nymgate")
     result = subprocess.run([command, "--version"], capture_output=True, text=True, timeout=60, check=True)
