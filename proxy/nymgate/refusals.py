@@ -162,7 +162,7 @@ REFUSALS: Final = _table(
         _R.GENERAL_FAILURE,
         400,
         "http_request_error",
-        "The bytes do not follow HTTP/1.1.",
+        "The bytes do not follow HTTP/1.1. Set this proxy in a program that speaks it, or as its SOCKS host.",
     ),
     Refusal(
         "E_HTTP_FRAMING",
@@ -186,7 +186,7 @@ REFUSALS: Final = _table(
         _R.GENERAL_FAILURE,
         431,
         "http_request_error",
-        "The head of the request is larger than 32 KiB.",
+        "The head of the request is larger than 32 KiB. Ask with a shorter URL, or fewer headers and cookies.",
     ),
     Refusal(
         "E_HTTP_NOT_PROXIED",
@@ -227,7 +227,8 @@ REFUSALS: Final = _table(
         _R.GENERAL_FAILURE,
         400,
         "http_request_error",
-        "The destination is not a host and a port that can be connected to.",
+        "The destination is not a host and a port that can be connected to. Ask for host:port, as example.com:443; the "
+        "port is 1 to 65535.",
     ),
     # What this proxy has.
     Refusal(
