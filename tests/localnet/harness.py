@@ -34,7 +34,7 @@ def loopback(port: int) -> NodeAddress:
     return NodeAddress(IPv4Address(LOOPBACK), port)
 
 
-async def until(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
     """Wait for something that other tasks bring about."""
     try:
         async with asyncio.timeout(seconds):

@@ -223,7 +223,8 @@ async def test_other_paths_are_refused_in_json() -> None:
 
 async def test_a_client_gets_its_topology_and_notices_a_failing_directory() -> None:
     async with serving() as served:
-        source = NymApiSource([served.url], options=NymApiOptions(attempts=1, request_timeout_seconds=0.3))
+        source = NymApiSource([served.url], options=NymApiOptions(attempts=1))
+        hasty = NymApiSource([served.url], options=NymApiOptions(attempts=1, request_timeout_seconds=0.3))
         topology = await source.fetch()
         topology.ensure_usable()
         assert topology.rotation_id == 3
@@ -233,7 +234,7 @@ async def test_a_client_gets_its_topology_and_notices_a_failing_directory() -> N
         served.api.faults.refuse = False
         served.api.set_stall(True)
         with pytest.raises(NymApiError):
-            await source.fetch()
+            await hasty.fetch()
         served.api.set_stall(False)
         async with asyncio.timeout(60):
             assert await source.fetch()

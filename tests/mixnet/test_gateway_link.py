@@ -215,7 +215,7 @@ async def test_another_live_session_is_waited_for() -> None:
 
 
 async def test_a_gateway_that_stops_reading_and_answering_is_left() -> None:
-    async with MiniGateway() as gateway, linked(gateway, options=quick(heartbeat_seconds=0.2)) as h:
+    async with MiniGateway() as gateway, linked(gateway, options=quick(heartbeat_seconds=1.0)) as h:
         await h.ready()
         gateway.pause_reading()
         # fill the socket's buffers, so that a sender waits: it must be let go with an error

@@ -39,7 +39,7 @@ async def serving(upstream, access=WITH_USERS, usage_file=None, **options):
         yield server, port
 
 
-async def eventually(condition, seconds=20.0):
+async def eventually(condition, seconds=60.0):
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - the condition is another task's business
             await asyncio.sleep(0.005)
@@ -325,7 +325,7 @@ async def test_what_has_no_room_waits_for_its_turn(limits):
 
 async def test_who_waits_too_long_or_behind_too_many_is_refused():
     async with (
-        serving(EchoUpstream(), AccessRules(), limit=1, queue_per_caller=1, queue_seconds=0.3) as (
+        serving(EchoUpstream(), AccessRules(), limit=1, queue_per_caller=1, queue_seconds=1.0) as (
             server,
             port,
         ),

@@ -42,7 +42,7 @@ async def serving(upstream, speaks=Speaks.MIXED, **options):
         yield server, port
 
 
-async def eventually(condition, seconds=5.0):
+async def eventually(condition, seconds=60.0):
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - the condition is another task's business
             await asyncio.sleep(0.005)

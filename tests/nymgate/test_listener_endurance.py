@@ -224,7 +224,7 @@ async def test_a_login_that_drips_is_cut_off():
 async def test_half_open_connections_go_when_their_time_is_over():
     """The application is gone without a word, as when its machine was switched off: nothing ever comes."""
     upstream = EchoUpstream()
-    async with serving(upstream, handshake_timeout_seconds=0.3, keep_alive_seconds=0.3) as (server, port):
+    async with serving(upstream, handshake_timeout_seconds=1.0, keep_alive_seconds=0.3) as (server, port):
         silent = []
         for said in (b"", b"\x05", b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n"):
             sock = socket.create_connection(("127.0.0.1", port))

@@ -193,7 +193,7 @@ def test_a_clock_that_jumps_is_compared_at_once():
 async def test_with_cover_traffic_the_mixnet_is_not_asked_again(tmp_path):
     with BackgroundLocalnet(LocalnetOptions(mode=Mode.PROCESSES)) as background:
         async with watched(background.net, tmp_path, **{"mixnet.profile": "standard"}) as proxy:
-            prober = Prober(lambda: proxy.connected, every_seconds=0.4, again_seconds=0.1)
+            prober = Prober(lambda: proxy.connected, every_seconds=1.5, again_seconds=0.1)
             async with asyncio.TaskGroup() as group:
                 task = group.create_task(prober.run())
                 await until(lambda: prober.seen().asked["exit"] >= 4)

@@ -115,7 +115,7 @@ async def test_a_silent_endpoint_is_given_up() -> None:
     async with (
         node(abci_query=silent) as slow,
         node(abci_query=ANSWER) as good,
-        over(slow, good, chain_id="nyx", timeout_seconds=0.2) as transport,
+        over(slow, good, chain_id="nyx", timeout_seconds=1.0) as transport,
     ):
         assert (await transport.abci_query("/x", b"")).value == b"yes"
 
