@@ -46,7 +46,7 @@ ENTRY = TicketType.MIXNET_ENTRY
 PRICE = 75_000_000
 ROOT = Path(__file__).parents[3]
 OPTIONS = BuyerOptions(
-    confirm_seconds=10.0, impossible_after_seconds=0.0, patience_seconds=0.3, first_retry_seconds=0.05
+    confirm_seconds=10.0, impossible_after_seconds=0.0, patience_seconds=10.0, first_retry_seconds=0.05
 )
 HASTY = BuyerOptions(
     confirm_seconds=0.2, impossible_after_seconds=0.0, patience_seconds=0.3, first_retry_seconds=0.05
