@@ -31,7 +31,7 @@ from nym_localnet import (
     summary,
 )
 from nym_localnet.worker_host_io import WorkerHost
-from nym_mixnet.client_records import ReceivedMessage
+from nym_mixnet.client_records import ClientOptions, ReceivedMessage
 from nym_mixnet.topology import topology_from_network_json
 from nym_mixnet.topology_io import FileSource, NymApiSource
 from nym_sphinx import KeyRotation, b58encode
@@ -158,10 +158,11 @@ async def test_streams_survive_a_rotation_by_hand() -> None:
 
 
 async def test_a_reply_over_a_surb_of_the_rotation_before_is_acknowledged() -> None:
+    patient = ClientOptions(ack_wait_addition_seconds=90.0)  # a busy machine may be late with the ack
     async with (
         Localnet(LocalnetOptions(exits=0, rotation_id=4)) as net,
         mixnet_client(net, SWIFT) as alice,
-        mixnet_client(net, SWIFT) as bob,
+        mixnet_client(net, SWIFT, options=patient) as bob,
     ):
         heard: dict[str, ReceivedMessage] = {}
         alice.on_message = lambda message: heard.update(alice=message)
