@@ -358,7 +358,7 @@ async def run(workers: Workers, *, announce: Callable[[Workers], None], reread: 
             notify(STOPPING)
             workers.end()
             limit = workers.plan.config.streams.drain + KILL_AFTER_DRAIN_SECONDS
-            if not await unless(signals.second, workers.gone(limit)):
+            if not await unless(signals.second, workers.gone(limit)) or workers.running:
                 log.warning("stopping.now", workers=len(workers.running))
                 workers.hurry()
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakSet
 
 from sqlalchemy import URL, Connection, event, inspect, make_url, text
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError, SQLAlchemyError
@@ -93,6 +94,11 @@ class Database:
             if self.shared
             else None
         )
+        self._drivers: WeakSet[Any] = WeakSet()
+        """The connections to a server as its driver has them."""
+        for engine in (self._engine, self._apart):
+            if self.shared and engine is not None:
+                event.listen(engine.sync_engine, "connect", self._note)
 
     @property
     def name(self) -> str:
@@ -224,11 +230,20 @@ class Database:
             command.downgrade(config, target)
 
     async def close(self) -> None:
-        """Lets the file go."""
+        """Lets the file go, or the server."""
         self._closed = True
         await self._engine.dispose()
         if self._apart is not None:
             await self._apart.dispose()
+
+    def drop(self) -> None:
+        """Breaks every connection to a server that does not answer, and makes no more. Call `close` afterwards."""
+        self._closed = True
+        for driver in list(self._drivers):
+            driver.terminate()
+
+    def _note(self, connection: Any, _record: Any) -> None:
+        self._drivers.add(connection.driver_connection)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -8,6 +8,7 @@ database, which replicas on many machines share (``leases_io``, ``turns_io``, ``
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -48,6 +49,10 @@ from nym_credentials.store.turns_io import SharedTurn, StoreTurn
 from nym_credentials.store.witness_io import ReplicaFiles, StoreFiles
 from zknym import TICKETS_PER_BOOK, TicketType
 
+_LOG = logging.getLogger(__name__)
+
+CLOSE_SECONDS: Final = 10.0
+"""How long a shared store is waited for in the end."""
 _DRAWS: Final = 5
 """How often a ticket is drawn anew because the lease ran out meanwhile."""
 
@@ -167,14 +172,25 @@ class TicketStore:
         self._core.at(point)
 
     async def close(self) -> None:
-        """Finishes what is under way, ends the lease, and lets the files go. Safe to call twice."""
+        """Finishes what is under way, ends the lease, and lets the files go. Safe to call twice.
+
+        A server that does not answer is not waited for: to the others this process looks as if it had died.
+        """
         lease, self._lease = self._lease, None
-        if lease is not None:
-            self._left_behind += lease.given_up
-            await lease.end()
-        await self._core.tasks.settled()
-        await self._core.database.close()
-        self._core.files.unlock()
+        core = self._core
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS if self.shared else None):
+                if lease is not None:
+                    self._left_behind += lease.given_up
+                    await lease.end()
+                await core.tasks.settled()
+                await core.database.close()
+        except TimeoutError:
+            _LOG.warning("the ticket store %s does not answer, and is left as it is", core.database.name)
+            core.database.drop()
+            await core.tasks.cut_short()
+            await core.database.close()
+        core.files.unlock()
 
     async def __aenter__(self) -> Self:
         return self

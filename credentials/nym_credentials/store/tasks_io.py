@@ -39,3 +39,9 @@ class Unbroken:
         """Waits until nothing is under way. Errors went to whoever asked for the work."""
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+    async def cut_short(self) -> None:
+        """Ends what is under way as if the process had died: for a database that does not answer."""
+        for task in self._tasks:
+            task.cancel()
+        await self.settled()

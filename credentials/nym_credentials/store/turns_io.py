@@ -9,12 +9,13 @@ is stored that it is being sent, so that is as good as not paying.
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
 from typing import Any, Final
 
 from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nym_credentials.errors import PurchaseConflict
@@ -23,6 +24,8 @@ from nym_credentials.store.postgres_io import LOCK_TURN
 from nym_credentials.store.tables_io import MetaRow
 
 _TURN: Final = "turn"
+_GOODBYE_SECONDS: Final = 2.0
+"""How long a server may take to close a connection."""
 _LOST: Final = (
     "The turn to buy was lost: the connection to the ticket store broke.",
     "Purchases under way are taken up again; nothing is paid twice.",
@@ -139,6 +142,8 @@ async def _next_turn(connection: AsyncConnection) -> int:
 async def _close(connection: AsyncConnection) -> None:
     """The server lets the lock go with the connection, so it does not matter how it ends."""
     try:
-        await connection.close()
+        async with asyncio.timeout(_GOODBYE_SECONDS):
+            await connection.close()
     except Exception:
-        await connection.invalidate()
+        with suppress(InvalidRequestError):  # it is closed as far as we can
+            await connection.invalidate()

@@ -142,6 +142,15 @@ class Server:
             await connection.close()
         return name
 
+    async def backends(self, database: str) -> list[int]:
+        """The processes that serve connections to a database."""
+        connection = await self.connect()
+        try:
+            rows = await connection.fetch("SELECT pid FROM pg_stat_activity WHERE datname = $1", database)
+            return [int(row["pid"]) for row in rows]
+        finally:
+            await connection.close()
+
     async def terminate(self, database: str) -> int:
         """Cuts every connection to a database; returns how many there were."""
         connection = await self.connect()
