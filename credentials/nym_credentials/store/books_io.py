@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from nym_credentials.errors import BookAlreadyHere, BookRefused, BookUsed
 from nym_credentials.store.bookfile import BookForm, read_book_file, write_book_file
 from nym_credentials.store.core_io import StoreCore
+from nym_credentials.store.postgres_io import LOCK_PUBLIC_DATA
 from nym_credentials.store.public_data_io import (
     StoredPublicData,
     keep_coin_signatures,
@@ -70,6 +71,7 @@ class StoredBooks:
         await asyncio.to_thread(_verify, content)
 
         async def work(connection: AsyncConnection) -> tuple[int, int]:
+            await self._core.alone_in(connection, LOCK_PUBLIC_DATA)
             known = await _known(connection, self._core.sealer, book)
             if known is None:
                 await _keep_public(connection, self._core, content)

@@ -53,7 +53,9 @@ LOCK_OPENING: Final = 0x6E796D01
 LOCK_TURN: Final = 0x6E796D02
 """while one buys,"""
 LOCK_MONEY: Final = 0x6E796D03
-"""and inside of transactions that add to what is paid."""
+"""inside of transactions that add to what is paid,"""
+LOCK_PUBLIC_DATA: Final = 0x6E796D04
+"""and inside of those that throw public data away, or bring books that nobody sees before."""
 
 _LOST_CLASSES: Final = ("08", "57P")
 """SQLSTATE: connection exceptions; the server is shutting down, starting, or has ended the session."""

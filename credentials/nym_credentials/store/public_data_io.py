@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nym_credentials.errors import PublicDataMissing, StoreError
 from nym_credentials.store.core_io import StoreCore
+from nym_credentials.store.postgres_io import LOCK_PUBLIC_DATA
 from nym_credentials.store.tables_io import (
     BookRow,
     CoinSignaturesRow,
@@ -123,6 +124,7 @@ class StoredPublicData:
         """
 
         async def work(connection: AsyncConnection) -> None:
+            await self._core.alone_in(connection, LOCK_PUBLIC_DATA)
             await connection.execute(delete(DateSignaturesRow).where(DateSignaturesRow.expiration < today))
             in_use = select(BookRow.epoch_id).where(BookRow.expiration >= today)
             dated = select(DateSignaturesRow.epoch_id)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 from dataclasses import replace
 from uuid import uuid4
 
@@ -18,13 +20,13 @@ from nym_credentials.errors import (
     StoreUnusable,
 )
 from nym_credentials.purchase.states import PurchaseState
-from nym_credentials.store import database_io, leases_io
+from nym_credentials.store import books_io, database_io, leases_io
 from nym_credentials.store.keys import StoreKey
 from nym_credentials.store.records import Settlement, TicketState
 from nym_credentials.store.store_io import TicketStore
 from nym_credentials.store.turns_io import _next_turn
 from nym_mixnet.tasks_io import TaskSet
-from tests.credentials.books import EXPIRATION, GATEWAY, TODAY, TYPE, book_file, make_book
+from tests.credentials.books import EXPIRATION, GATEWAY, TODAY, TYPE, WORLD, book_file, make_book
 from tests.credentials.store.conftest import KEY
 from tests.credentials.store.postgres import postgres_server
 from tests.credentials.store.test_purchases import purchase_on_its_way
@@ -309,6 +311,33 @@ async def test_the_ledger_follows_a_purchase(replica):
     assert line.deposit_id == before.deposit.deposit_id
 
 
+async def test_what_an_imported_book_is_spent_with_is_not_thrown_away_by_another_replica(
+    replica, monkeypatch
+):
+    """The other one sees neither the book, which is being stored, nor any other of its epoch."""
+    first, second = await replica(), await replica()
+    await first.purchases.put_epoch_key(WORLD.epoch_key)
+    await first.purchases.put_coin_signatures(WORLD.coin_set)
+    stored, may_end = asyncio.Event(), asyncio.Event()
+    add_book = books_io.add_book
+
+    async def add_slowly(*args, **options):
+        book_id = await add_book(*args, **options)
+        stored.set()
+        await may_end.wait()
+        return book_id
+
+    monkeypatch.setattr(books_io, "add_book", add_slowly)
+    async with TaskSet("import and tidy up") as tasks:
+        importing = tasks.spawn(first.import_book(book_file(), TODAY), name="import")
+        await stored.wait()
+        tidying = tasks.spawn(second.forget_expired(TODAY), name="tidy up")
+        await asyncio.wait([tidying], timeout=0.5)
+        may_end.set()
+        await asyncio.gather(importing, tidying)
+    assert await (await replica()).take(TYPE, TODAY)
+
+
 async def test_all_replicas_need_the_key(url, tmp_path):
     with pytest.raises(StoreKeyWrong, match="every replica"):
         await TicketStore.open(url)
@@ -320,6 +349,39 @@ async def test_all_replicas_need_the_key(url, tmp_path):
         async with await TicketStore.open(url, folder=tmp_path) as store:
             assert len(await store.replicas()) == 2
     assert (tmp_path / "shared-tickets.witness").exists()
+
+
+@contextlib.contextmanager
+def frozen(server, pids):
+    """It keeps its connections, takes new ones, and answers nothing."""
+    stopped = [server.process.pid, *pids]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("under_way", ["nothing", "reading", "buying"])
+async def test_a_server_that_does_not_answer_is_not_waited_for_in_the_end(monkeypatch, under_way):
+    monkeypatch.setattr("nym_credentials.store.store_io.CLOSE_SECONDS", 0.5)
+    with postgres_server() as own:
+        name = await own.database()
+        store = await TicketStore.open(own.url(name), key=KEY)
+        await asyncio.gather(store.books(), store.totals())
+        async with contextlib.AsyncExitStack() as turns, asyncio.timeout(50), TaskSet("reading") as reading:
+            if under_way == "buying":
+                await turns.enter_async_context(store.turn())
+            with frozen(own, await own.backends(name)):
+                if under_way == "reading":
+                    reading.spawn(store.books(), name="books")
+                    await asyncio.sleep(0.1)
+                await turns.aclose()
+                await store.close()
+        async with await TicketStore.open(own.url(name), key=KEY) as again, again.turn():
+            assert await again.books() == []
 
 
 async def test_a_server_that_is_not_there(tmp_path):
