@@ -169,7 +169,7 @@ async def test_a_silent_exit_is_bounded(network, tmp_path):
         started = time.monotonic()
         code, _output, errors = await curl(proxy, "http://127.0.0.1:80/")
         assert (code, errors.rstrip().endswith(f"({Reply.TTL_EXPIRED.value})")) == (97, True), errors
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < 30, "what it is without the setting"
 
 
 async def test_half_close_works_end_to_end(network, tmp_path):
