@@ -1,5 +1,7 @@
 """What a configuration says about money, errors of the money side in words, and tickets for the gateway link."""
 
+import asyncio
+import contextlib
 import re
 from pathlib import Path
 
@@ -34,7 +36,9 @@ from nymgate.config_layers import load
 from nymgate.errors import ConfigError, ExitCode
 from nymgate.networks import Network
 from nymgate.purse.money import explain_money, money_plan
+from nymgate.purse.money_io import Money
 from nymgate.sensitive import Sensitive
+from tests.nymgate.paid_world import new_phrase
 
 CHAIN = Network("mainnet", MAINNET.nym_api_urls, MAINNET)
 SENTENCE = re.compile(r"[A-Z0-9].*[.!?]", re.DOTALL)
@@ -212,3 +216,15 @@ async def test_troubles_of_the_store_are_told_to_the_link_in_its_words():
     assert await tickets.prepare(b"g") is stock.result
     assert tickets.trouble is None
     assert stock.heard == [(b"g", -5)]
+
+
+async def test_of_accounts_that_are_set_at_the_same_moment_one_is_kept(tmp_path):
+    phrases = [new_phrase() for _ in range(4)]
+    async with contextlib.AsyncExitStack() as stack:
+        processes = [await stack.enter_async_context(Money(plan(tmp_path))) for _ in phrases]
+        results = await asyncio.gather(
+            *(money.keep_phrase(Sensitive(phrase)) for money, phrase in zip(processes, phrases, strict=True)),
+            return_exceptions=True,
+        )
+        [address] = [result.address for result in results if not isinstance(result, ConfigError)]
+        assert {(await money.wallet()).address for money in processes} == {address}

@@ -403,6 +403,17 @@ class TicketStore:
             lambda connection: self._core.put(connection, SecretRow, {"name": name, "sealed": sealed})
         )
 
+    async def add_secret(self, name: str, value: bytes) -> bool:
+        """The same unless there is one of that name, whoever else keeps one at this moment; returns whether it is."""
+        sealed = self._core.sealer.seal(f"secrets/{name}", value)
+
+        async def work(connection: AsyncConnection) -> bool:
+            await self._core.put(connection, SecretRow, {"name": name, "sealed": sealed}, keep=True)
+            statement = select(SecretRow.sealed).where(SecretRow.name == name)
+            return (await connection.execute(statement)).scalar_one_or_none() == sealed
+
+        return await self._core.run(work)
+
     async def secret(self, name: str) -> bytes | None:
         """A secret, or None."""
 

@@ -142,13 +142,13 @@ class Money:
                 f"The account is given by {environment_name(PHRASE)} or a credential, and not kept here.",
                 "Change it there, or take it away there first.",
             )
-        if await self.phrase() is not None:
+        with explained():
+            kept = await self.store.add_secret(PHRASE, " ".join(phrase.reveal().split()).lower().encode())
+        if not kept:
             raise ConfigError(
                 "An account is set already.",
                 "See it with `nymgate account get`; `nymgate account forget` makes room for another.",
             )
-        with explained():
-            await self.store.put_secret(PHRASE, " ".join(phrase.reveal().split()).lower().encode())
         return wallet
 
     async def forget_phrase(self) -> bool:
