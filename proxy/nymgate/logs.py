@@ -24,6 +24,8 @@ LEVELS: Final = {
 }
 # Chatty neighbours: they get to say warnings. Those that keep data would write it into the log as well.
 _QUIETER: Final = ("aiohttp.access", "asyncio", "aiosqlite", "alembic", "sqlalchemy")
+_SERVER: Final = "aiohttp.server"
+_NO_REQUEST: Final = "aiohttp.http_exceptions"
 _DEPTH: Final = 6
 RECENT_LINES: Final = 300
 RECENT: Final[deque[dict[str, Any]]] = deque(maxlen=RECENT_LINES)
@@ -107,7 +109,17 @@ def configure_logs(
     root.setLevel(LEVELS[level])
     for name in _QUIETER:
         logging.getLogger(name).setLevel(max(logging.WARNING, LEVELS[level]))
+    logging.getLogger(_SERVER).addFilter(_not_the_askers_fault)
     logging.captureWarnings(True)
+
+
+def _not_the_askers_fault(record: logging.LogRecord) -> bool:
+    """Anybody may send what is no HTTP request, and hears so: that is no error of ours."""
+    error = record.exc_info[1] if record.exc_info else None
+    if type(error).__module__ != _NO_REQUEST:
+        return True
+    record.levelno, record.levelname, record.exc_info = logging.DEBUG, "DEBUG", None
+    return logging.getLogger().isEnabledFor(logging.DEBUG)
 
 
 def _final(as_text: bool, stream: TextIO) -> list[structlog.typing.Processor]:

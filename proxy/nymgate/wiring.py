@@ -281,10 +281,14 @@ class LinkTickets:
                 await self._stock.stated(gateway_identity, remaining)
             ticket = await self._stock.prepare(gateway_identity)
         except CredentialsError as error:
-            self.trouble = explain_money(error)
+            self.trouble = self.explained(error)
             raise NoTickets(f"{phrase(self.trouble)}. {self.trouble.todo}".rstrip(".")) from error
         self.trouble = None
         return ticket
+
+    def explained(self, error: CredentialsError) -> NymgateError:
+        """What is wrong, and what to do, when there is no ticket."""
+        return explain_money(error)
 
 
 _EXIT_CODES: Final = {

@@ -1,5 +1,6 @@
 """The log never shows what is wrapped, in any form, at any depth."""
 
+import asyncio
 import copy
 import io
 import json
@@ -13,6 +14,7 @@ import structlog
 from nymgate.listener.handshake import Target
 from nymgate.logs import configure_logs
 from nymgate.sensitive import Kind, Sensitive, destination
+from tests.nymgate.web_world import World
 
 SECRET = "correct-horse-battery-staple"
 PLACE = "hidden.example:443"
@@ -88,6 +90,18 @@ def test_the_standard_library_goes_the_same_way(log_to):
     first, second = (json.loads(line) for line in stream.getvalue().splitlines())
     assert (first["event"], first["level"]) == ("gateway abc lost", "warning")
     assert "careful" in second["event"]
+
+
+@pytest.mark.parametrize("nonsense", [b"GET / HTTP/1.1\r\n\r\n", b"nonsense\r\n\r\n", b"\x16\x03\x01\r\n"])
+async def test_what_is_no_request_is_no_error_of_ours(log_to, nonsense):
+    stream = log_to(style="json", level="info")
+    async with World().page() as server, asyncio.timeout(60):
+        reader, writer = await asyncio.open_connection(*server.address)
+        writer.write(nonsense)
+        assert (await reader.readline()).startswith(b"HTTP/1.")
+        writer.close()
+    logging.getLogger("aiohttp.server").error("of ours", exc_info=ValueError("value"))
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["of ours"]
 
 
 def test_arguments_of_the_standard_library_are_scrubbed(log_to):

@@ -105,6 +105,9 @@ async def test_an_empty_wallet_is_refused_and_goes_on_by_itself_when_the_faucet_
         async with running(plan) as proxy:
             body = await refused(proxy, port, "E_NO_ACCOUNT", 402)
             assert "nymgate account set" in body
+            advice = "no ticket to pay the gateway with: There is no ticket left. No account is set"
+            await until(lambda: any(line.startswith(advice) for line in caplog.messages))
+            await until(lambda: "No account is set" in proxy.identity.upstream.missing[1])
             assert proxy.purse.supply().owner
             async with Money(plan.money) as money:
                 wallet = await money.keep_phrase(Sensitive(new_phrase()))

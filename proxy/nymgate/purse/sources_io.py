@@ -5,13 +5,15 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from nym_credentials.errors import CredentialsError
 from nym_credentials.tickets.charges import Meter
 from nym_credentials.tickets.rules import ClockWatch
 from nym_credentials.tickets.source_io import StoredTickets
 from nym_mixnet.link_state import LinkState, LinkStats
 from nym_mixnet.tickets import PreparedTicket
 from nymgate import wiring
-from nymgate.errors import StreamRefused
+from nymgate.errors import DependencyFailed, NymgateError, StreamRefused
+from nymgate.purse.supply import OUT_OF_TICKETS, without_address
 
 if TYPE_CHECKING:
     from nym_credentials.store.store_io import TicketStore
@@ -101,6 +103,19 @@ class Spender(wiring.LinkTickets):
             self._taken()
         self.prepared += 1
         return ticket
+
+    def explained(self, error: CredentialsError) -> NymgateError:
+        """For want of tickets what streams hear: why there are none, and what brings some."""
+        found, refusal = super().explained(error), self.refusal()
+        if found.code != OUT_OF_TICKETS or refusal is None:
+            return found
+        return DependencyFailed(
+            without_address(refusal.what),
+            without_address(refusal.todo),
+            layer=found.layer,
+            code=found.code,
+            exit_code=found.exit_code,
+        )
 
     async def pause(self, seconds: float) -> None:
         """Wait so long, or until tickets have come since the last client was served: perhaps while it gave up."""
