@@ -259,6 +259,7 @@ async def test_a_reader_that_pauses_holds_the_download_back() -> None:
         first = await stream.read()
         await asyncio.sleep(PAUSE_SECONDS)
         core = stream.stream.core
+        await until(lambda: core.backlogged or core.error, "more than the reader wants has come")
         assert core.error is None
         assert core.backlogged
         # others are served meanwhile, from what they stir and earn

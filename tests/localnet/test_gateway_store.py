@@ -84,8 +84,10 @@ async def test_what_a_broken_connection_did_not_take_goes_back_to_the_store() ->
                 if number % 100 == 0:
                     await asyncio.sleep(0)
             await until(lambda: len(collected.frames) > 100, "some were written")
-            await asyncio.sleep(0.05)
-            acknowledged = len(collected.frames)
+            acknowledged = 0
+            while acknowledged < len(collected.frames):  # until the buffers are full
+                acknowledged = len(collected.frames)
+                await asyncio.sleep(0.5)
             assert acknowledged < count
             client.socket._response.connection.transport.abort()  # type: ignore[union-attr]
         await until(lambda: len(collected.frames) == count, "all acknowledged: written or stored")
