@@ -24,6 +24,7 @@ from nym_credentials.errors import (
     StoreKeyWrong,
 )
 from nym_credentials.networks import MAINNET
+from nym_credentials.store.store_io import TicketStore
 from nym_credentials.topup.budget import Refusal
 from nym_credentials.topup.hindrances import Hindrance
 from nym_credentials.topup.settings import BudgetLimits, TopUpSettings
@@ -218,7 +219,15 @@ async def test_troubles_of_the_store_are_told_to_the_link_in_its_words():
     assert stock.heard == [(b"g", -5)]
 
 
-async def test_of_accounts_that_are_set_at_the_same_moment_one_is_kept(tmp_path):
+async def test_of_accounts_that_are_set_at_the_same_moment_one_is_kept(tmp_path, monkeypatch):
+    secret = TicketStore.secret
+
+    async def look_and_wait(store, name):
+        found = await secret(store, name)
+        await asyncio.sleep(0.2)  # the others look as well
+        return found
+
+    monkeypatch.setattr(TicketStore, "secret", look_and_wait)
     phrases = [new_phrase() for _ in range(4)]
     async with contextlib.AsyncExitStack() as stack:
         processes = [await stack.enter_async_context(Money(plan(tmp_path))) for _ in phrases]
