@@ -92,6 +92,8 @@ class World:
         self.busy_until: float | None = None
         self.busy_with = ""
         self.unfinished = False
+        self.unlucky: list[float] = []
+        """When tries failed with the signers."""
         self.look = self.now
         self.stalled_since: float | None = None
         self.segment = 0
@@ -117,8 +119,10 @@ class World:
         )
 
     def excused(self, now: float) -> bool:
-        """Whether at some moment of the last three quarters of an hour no book could be bought."""
-        return any(not self.possible(now - minute * 60) for minute in range(int(EXCUSED_AFTER // 60)))
+        """Whether at some moment of the last three quarters of an hour no book could be bought, or one try failed."""
+        return any(not self.possible(now - minute * 60) for minute in range(int(EXCUSED_AFTER // 60))) or any(
+            now - EXCUSED_AFTER < at <= now for at in self.unlucky
+        )
 
     # ---- time --------------------------------------------------------------------------------------------
 
@@ -231,6 +235,7 @@ class World:
         if what == "chain":
             self.control.failed(now, Hindrance.CHAIN)
         elif what == "signers" or inside(self.how.signers_down, now):
+            self.unlucky.append(now)
             self.control.failed(
                 now, Hindrance.SIGNERS, parties={"https://one": "down", "https://two": "down"}
             )
