@@ -219,6 +219,47 @@ async def test_a_stream_that_breaks_off_is_no_end_of_data():
     assert left == [True]
 
 
+@pytest.mark.slow
+async def test_leaving_the_gateway_is_no_end_of_data(gateway):
+    async def answer(reader, writer):
+        writer.write(await reader.readline())
+        if await reader.read(1) == b"":
+            writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with gateway() as way:
+            reader, writer = await way.open("127.0.0.1", port)
+            writer.write(b"half\n")
+            assert await reader.readline() == b"half\n"
+            whole, ending = await way.open("127.0.0.1", port)
+            ending.write(b"all\n")
+            ending.write_eof()
+            assert await whole.read(-1) == b"all\n"
+            reading = asyncio.get_running_loop().create_task(reader.read(-1))
+            await asyncio.sleep(0)
+        with pytest.raises(ConnectionResetError) as caught:
+            await reading
+        assert caught.value.code == "E_STREAM_CLOSED"
+        assert await whole.read(-1) == b"", "that one had come to its end"
+        assert not way._streams
+        writer.close()
+        ending.close()
+
+
+@pytest.mark.slow
+async def test_another_event_loop_is_told_so(gateway, site):
+    port = await site()
+    async with gateway() as way:
+
+        def elsewhere():
+            return asyncio.run(way.open("127.0.0.1", port))
+
+        with pytest.raises(ConfigError, match="another event loop"):
+            await asyncio.to_thread(elsewhere)
+        assert way.proxies["http"] == await asyncio.to_thread(lambda: way.http_url)
+
+
 async def test_rules_hold_for_the_library_too(gateway, site):
     port = await site()
     async with gateway(settings={"rules.deny": [f"localhost:{port}"]}) as gw:

@@ -17,12 +17,12 @@ from nym_mixnet.link_state import LinkState
 from nymgate import wiring
 from nymgate.apps.private import for_itself
 from nymgate.apps.reachable import ISOLATED, Reachable
-from nymgate.apps.stream_transport_io import StreamTransport, refused, secure
+from nymgate.apps.stream_transport_io import StreamBroken, StreamTransport, refused, secure
 from nymgate.config import Config
 from nymgate.config_layers import data_dir as data_folder
 from nymgate.config_layers import load, settings
 from nymgate.daemon import Proxy
-from nymgate.errors import ConfigError, NetworkUnreachable, NymgateError
+from nymgate.errors import ConfigError, NetworkUnreachable, NymgateError, Reply
 from nymgate.listener.credential import Credential
 from nymgate.listener.handshake import Connect, Target, bad_host
 
@@ -78,6 +78,8 @@ class Gateway:
         self._start_timeout = start_timeout
         self._proxy: Proxy | None = None
         self._stack = contextlib.AsyncExitStack()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._streams: set[StreamTransport] = set()
 
     async def __aenter__(self) -> Self:
         plan = wiring.make_plan(self._config, data_folder(self._config, os.environ))
@@ -91,7 +93,7 @@ class Gateway:
                 raise NetworkUnreachable(
                     f"There is no way into the mixnet yet: {reason}.", "Try again in a while.", layer=layer
                 ) from None
-            self._proxy = proxy
+            self._proxy, self._loop = proxy, asyncio.get_running_loop()
             self._stack = stack.pop_all()
         return self
 
@@ -99,6 +101,8 @@ class Gateway:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._proxy = None
+        for stream in list(self._streams):
+            stream.cut(_ended())
         await self._stack.aclose()
 
     @property
@@ -203,6 +207,11 @@ class Gateway:
     async def create_transport(self, host: str, port: int, *, isolate: str | None = None) -> StreamTransport:
         """A transport on which nothing moves yet, for those who put a protocol on it themselves."""
         proxy = self._running()
+        if asyncio.get_running_loop() is not self._loop:
+            raise ConfigError(
+                "The gateway runs on another event loop.",
+                "Open streams on the loop that entered it, or give what runs elsewhere its http_url or socks_url.",
+            )
         problem = bad_host(host)
         if problem is not None or not 0 < port <= MAX_PORT:
             raise ConfigError(
@@ -221,7 +230,17 @@ class Gateway:
                 raise
         except Exception as error:
             raise refused(error) from error
-        return StreamTransport(stream, asyncio.Protocol(), lambda: gate.leave(entered))
+
+        def over() -> None:
+            gate.leave(entered)
+            self._streams.discard(transport)
+
+        transport = StreamTransport(stream, asyncio.Protocol(), over)
+        if self._proxy is not proxy:  # it came up while the gateway was being left
+            transport.abort()
+            raise NotRunning
+        self._streams.add(transport)
+        return transport
 
     def httpx_transport(self, *, isolate: str | None = None, **options: Any) -> "httpx.AsyncBaseTransport":
         """For ``httpx.AsyncClient(transport=…)``; ``options`` are those of ``httpx.AsyncHTTPTransport`` that concern
@@ -250,6 +269,16 @@ class NotRunning(NymgateError):
         super().__init__(
             "The gateway is not running.", "Use it inside `async with Gateway(...) as gateway:`."
         )
+
+
+def _ended() -> StreamBroken:
+    return StreamBroken(
+        "The gateway was left while the stream was open.",
+        "Read to the end inside `async with Gateway(...)`.",
+        code="E_STREAM_CLOSED",
+        layer="proxy",
+        socks_reply=Reply.GENERAL_FAILURE,
+    )
 
 
 def _text(value: str | Path | None) -> str | None:

@@ -61,6 +61,7 @@ class StreamTransport(asyncio.Transport):
         self._closing = False
         self._lost = False
         self._eof = False
+        self._ended = False
         self._reading = True
 
     def begin(self) -> None:
@@ -134,6 +135,13 @@ class StreamTransport(asyncio.Transport):
             self._stream.close()
             self._end(None)
 
+    def cut(self, error: StreamBroken) -> None:
+        """What was written still leaves; who reads hears the error, unless the other side had come to its end."""
+        if not self._closing:
+            self._closing = True
+            self._stream.close()
+            self._end(None if self._ended else error)
+
     def abort(self) -> None:
         self._force_close(None)
 
@@ -160,6 +168,7 @@ class StreamTransport(asyncio.Transport):
             protocol.data_received(data)
 
     def stream_eof(self) -> None:
+        self._ended = True
         protocol = self._protocol
         if isinstance(protocol, asyncio.BufferedProtocol | asyncio.Protocol) and not protocol.eof_received():
             self.close()
