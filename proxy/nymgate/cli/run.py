@@ -63,9 +63,8 @@ def run(
     Needs no set-up: keys are made at the first start. Applications use it as SOCKS4a, SOCKS5 or HTTP proxy, all at
     one address (curl --socks5-hostname, ALL_PROXY=socks5h://127.0.0.1:1080, HTTPS_PROXY=http://127.0.0.1:1080).
     """
-    signal.signal(
-        signal.SIGHUP, signal.SIG_IGN
-    )  # until it can be heeded: it must not end what has just been started
+    # Until it can be heeded: it must not end what has just been started.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     state = begin(ctx, as_json=as_json, verbose=verbose, quiet=quiet)
     flags = {
         "network": network,
