@@ -157,7 +157,7 @@ def check_machine(make, data, places, right=True):
         if not isinstance(action, (Answer, Authenticate)):
             assert index == len(whole[0]) - 1
         if isinstance(action, Connect):
-            assert 0 < action.target.port < 65536
+            assert (action.lookup is None) <= action.target.port < 65536
             assert action.target.host.isprintable()
             assert data.endswith(whole[1])
 

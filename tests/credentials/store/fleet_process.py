@@ -119,6 +119,7 @@ def spender(where: str, port: int, today: date, gateways: list[bytes], threads: 
     """One process."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     workers = [
         threading.Thread(
             target=lambda n=number: asyncio.run(
@@ -149,18 +150,18 @@ def main(where: str, port: str, day: str, processes: str, threads: str, *gateway
     signal.signal(signal.SIGTERM, stop)
     while children or not stopping:
         while not stopping and len(children) < int(processes):
+            # Held back until the new process is known here, and knows itself what to do when told to stop.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
             child = os.fork()
             if not child:
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 identities = [bytes.fromhex(gateway) for gateway in gateways]
                 spender(
                     where, int(port), date.fromisoformat(day), identities, int(threads), seed.randrange(2**40)
                 )
                 os._exit(0)
             children.add(child)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             print(child, flush=True)
-            if stopping:
-                stop()
         with contextlib.suppress(ChildProcessError):
             children.discard(os.waitpid(-1, 0)[0])
 
