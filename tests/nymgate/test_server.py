@@ -530,9 +530,11 @@ async def test_running_out_of_descriptors_is_survived_with_some_to_spare(run):
     try:
         port = int(await process.stdout.readline())
         async with contextlib.AsyncExitStack() as stack:
+            crowd = []
             for _ in range(300):  # the last ones are turned away at once
                 with contextlib.suppress(OSError):
-                    await stack.enter_async_context(dial(port))
+                    crowd.append((await stack.enter_async_context(dial(port)))[0])
+            await eventually(lambda: any(reader.at_eof() or reader.exception() for reader in crowd))
             process.stdin.write(b"\n")
             assert int(await process.stdout.readline()) == 200, (
                 "no descriptor was left, or the limit not raised"
