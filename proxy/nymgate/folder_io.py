@@ -23,6 +23,14 @@ def private_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
 
 
+def cannot_be_made(folder: Path, error: OSError) -> DataFolderError:
+    """What is told of a data folder that is not to be had."""
+    return DataFolderError(
+        f"The data folder {folder} cannot be made: {error.strerror}.",
+        "Choose another with --data-dir, or correct its permissions.",
+    )
+
+
 @contextmanager
 def held_folder(folder: Path) -> Iterator[None]:
     """Make it, and keep other instances out of it. Raises DataFolderError, StoreBusy."""
@@ -30,10 +38,7 @@ def held_folder(folder: Path) -> Iterator[None]:
         private_folder(folder)
         lock = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise DataFolderError(
-            f"The data folder {folder} cannot be made: {error.strerror}.",
-            "Choose another with --data-dir, or correct its permissions.",
-        ) from error
+        raise cannot_be_made(folder, error) from error
     try:
         _take(lock, folder)
         yield

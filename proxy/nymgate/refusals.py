@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from nym_credentials.topup.hindrances import WORDS, Hindrance
-from nymgate.errors import Reply
+from nymgate.errors import Reply, StreamRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -524,3 +524,9 @@ def refusals_page() -> str:
         for row in REFUSALS.values()
     ]
     return "\n".join(lines) + "\n"
+
+
+def as_error(code: str, what: str = "", todo: str = "") -> StreamRefused:
+    """A refusal of the table as an error; ``what`` is for where there is more to say."""
+    row = REFUSALS[code]
+    return StreamRefused(what or row.text, todo, code=code, layer=row.layer, socks_reply=row.reply)

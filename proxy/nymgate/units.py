@@ -86,12 +86,13 @@ def join_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def split_host_port(text: str) -> tuple[str, int]:
+def split_host_port(text: str, *, least_port: int = 1) -> tuple[str, int]:
     """``example.org:53``, ``192.0.2.7:53``, ``[::1]:53`` → host and port. ValueError otherwise."""
-    host, separator, port = text.rpartition(":")
-    bare = host.removeprefix("[").removesuffix("]")
-    if not separator or not bare or (":" in bare) != host.startswith("["):
+    host, _, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    bare = host[1:-1] if bracketed else host
+    if not bare or (":" in bare) != bracketed:
         raise ValueError("not host:port")
-    if not (port.isascii() and port.isdigit()) or not 0 < int(port) <= 65535:
-        raise ValueError("not a port")
+    if not (port.isascii() and port.isdigit()) or not least_port <= int(port) <= 65535:
+        raise ValueError("not host:port")
     return bare, int(port)

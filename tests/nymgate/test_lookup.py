@@ -255,6 +255,6 @@ def test_network_files_may_name_one():
     assert parse_toml_network(text, "x.toml").resolver == PUBLIC_RESOLVER
     assert parse_toml_network(f'resolver = "dns.example:53"\n{text}', "x.toml").resolver == "dns.example:53"
     assert parse_env_network("NYM_API=http://127.0.0.1:1/", "x.env").resolver == PUBLIC_RESOLVER
-    for wrong in ('"dns.example"', "53", '"::1:53"', '"dns.example:0"'):
+    for wrong in ('"dns.example"', "53", '"::1:53"', '"[::1:53"', '"dns.example:0"'):
         with pytest.raises(NetworkFileError, match="resolver"):
             parse_toml_network(f"resolver = {wrong}\n{text}", "x.toml")

@@ -19,7 +19,7 @@ from nymgate.errors import StreamRefused
 from nymgate.listener.caller import Caller
 from nymgate.listener.credential import Credential
 from nymgate.listener.handshake import Connect
-from nymgate.refusals import REFUSALS
+from nymgate.refusals import as_error
 
 _ADVICE: Final = {
     "E_AUTH_REQUIRED": "",
@@ -32,9 +32,8 @@ _ADVICE: Final = {
 
 
 def refused(code: str, what: str = "") -> StreamRefused:
-    """A refusal of the table as an error; ``what`` is for where there is more to say."""
-    row = REFUSALS[code]
-    return StreamRefused(what or row.text, _ADVICE[code], code=code, layer=row.layer, socks_reply=row.reply)
+    """A refusal of the gate's as an error."""
+    return as_error(code, what, _ADVICE[code])
 
 
 @dataclass(slots=True, eq=False)

@@ -67,8 +67,9 @@ class _Group(TyperGroup):
                 if not wants_json or not getattr(error, "ctx", None):
                     raise  # it shows itself
                 session(ctx).json = True
-                what = error.format_message().rstrip(".")
-                error = ConfigError(f"{what}.", f"See `{getattr(error, 'ctx').command_path} -h`.")  # noqa: B009
+                usage: Any = error
+                what = usage.format_message().rstrip(".")
+                error = ConfigError(f"{what}.", f"See `{usage.ctx.command_path} -h`.")
             if isinstance(error, OSError) and error.errno in _FULL:
                 _give_up_output()
             report(ctx, error)

@@ -19,7 +19,7 @@ from nymgate.cli.options import (
     begin,
     level_flag,
 )
-from nymgate.errors import DataFolderError, DependencyFailed, ExitCode
+from nymgate.errors import DependencyFailed, ExitCode
 
 if TYPE_CHECKING:
     from nymgate.purse.money_io import Money
@@ -74,6 +74,7 @@ def up(
     from nymgate.cli.options import load_configuration
     from nymgate.cli.run import run_loop
     from nymgate.config_layers import data_dir as data_folder
+    from nymgate.folder_io import cannot_be_made
     from nymgate.logs import configure_logs
     from nymgate.networks import LOCALNET_FILE_NAME
 
@@ -83,10 +84,7 @@ def up(
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise DataFolderError(
-            f"The data folder {folder} cannot be made: {error.strerror}.",
-            "Choose another with --data-dir, or correct its permissions.",
-        ) from error
+        raise cannot_be_made(folder, error) from error
 
     from nym_localnet.errors import BadOptions, LocalnetError
     from nym_localnet.localnet_io import Localnet, summary

@@ -17,7 +17,7 @@ import dns.reversename
 
 from nymgate.errors import StreamRefused
 from nymgate.listener.handshake import Lookup, bad_host, is_address
-from nymgate.refusals import REFUSALS
+from nymgate.refusals import as_error
 
 LENGTH_BYTES: Final = 2
 
@@ -32,8 +32,7 @@ _ADVICE: Final = {
 
 def lookup_failed(code: str, what: str = "") -> StreamRefused:
     """One of these refusals as an error."""
-    row = REFUSALS[code]
-    return StreamRefused(what or row.text, _ADVICE[code], code=code, layer=row.layer, socks_reply=row.reply)
+    return as_error(code, what, _ADVICE[code])
 
 
 @dataclass(slots=True)

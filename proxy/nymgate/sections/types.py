@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from nymgate.networks import checked_url
-from nymgate.units import format_duration, parse_duration, parse_size
+from nymgate.units import format_duration, parse_duration, parse_size, split_host_port
 
 
 def _duration(value: object) -> float:
@@ -36,14 +36,8 @@ def finite(value: float) -> float:
 
 def split_address(text: str) -> tuple[str, int]:
     """``127.0.0.1:1080``, ``[::1]:1080``, ``localhost:1080`` → host and port. ValueError otherwise."""
-    host, separator, port = text.rpartition(":")
-    if not separator or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ValueError("not host:port")
-    if host.startswith("[") and host.endswith("]"):
-        return str(ipaddress.IPv6Address(host[1:-1])), int(port)
-    if host == "localhost":
-        return "127.0.0.1", int(port)
-    return str(ipaddress.IPv4Address(host)), int(port)
+    host, port = split_host_port(text, least_port=0)
+    return ("127.0.0.1" if host == "localhost" else str(ipaddress.ip_address(host))), port
 
 
 def unix_path(text: str) -> str | None:
